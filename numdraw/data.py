@@ -1,0 +1,128 @@
+"""MNIST as arrays: the four IDX files, and a split of the training images for validation.
+
+    file                       shape             holds
+    train-images-idx3-ubyte    (60000, 28, 28)   0 = paper, 255 = ink
+    train-labels-idx1-ubyte    (60000,)          0..9
+    t10k-images-idx3-ubyte     (10000, 28, 28)   the test images
+    t10k-labels-idx1-ubyte     (10000,)
+
+Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import idx
+from numdraw.nn.layers import Array
+
+SIDE = 28  # px
+CLASSES = 10
+FOLDER_VARIABLE = "NUMDRAW_DATA"
+DEFAULT_FOLDER = "data"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images and what they show.
+
+    Attributes:
+        images: (N, 28, 28) uint8, 255 = ink.
+        labels: (N,) int64, 0..9.
+        sha256: of each file that they came from, by its name.
+    """
+
+    images: Array
+    labels: Array
+    sha256: dict[str, str]
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    def take(self, indices: Array) -> "Examples":
+        """The examples at these indices, copied."""
+        return Examples(self.images[indices], self.labels[indices], self.sha256)
+
+
+def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of the IDX files: the one given, or NUMDRAW_DATA's, or data/."""
+    return Path(given or os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
+
+
+def read_split(folder: Path, split: str) -> Examples:
+    """The examples of a split.
+
+    Args:
+        folder: where the files are, plain or with .gz.
+        split: "train" or "t10k".
+
+    Raises:
+        FileNotFoundError: a file is missing; the message says how to get it.
+        idx.IdxError: a file is damaged.
+        ValueError: the two files do not hold images and labels of digits, one for one.
+    """
+    images_path = _find(folder, f"{split}-images-idx3-ubyte")
+    labels_path = _find(folder, f"{split}-labels-idx1-ubyte")
+    images, labels = idx.read(images_path), idx.read(labels_path)
+    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
+        raise ValueError(
+            f"{images_path} expected uint8 images (N, {SIDE}, {SIDE}), "
+            f"got {images.dtype} {images.shape}"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype != np.uint8:
+        raise ValueError(
+            f"{labels_path} expected {len(images)} uint8 labels, got {labels.dtype} {labels.shape}"
+        )
+    if labels.max(initial=0) >= CLASSES:
+        raise ValueError(f"{labels_path} expected labels 0..9, got {labels.max()}")
+    return Examples(
+        images,
+        labels.astype(np.int64),
+        {path.name: sha256(path) for path in (images_path, labels_path)},
+    )
+
+
+def split_validation(
+    examples: Examples, count: int, *, rng: np.random.Generator
+) -> tuple[Examples, Examples]:
+    """The examples to train on, and `count` others, drawn at random, to validate on.
+
+    Raises:
+        ValueError: there are not more than `count` examples.
+    """
+    if not 0 < count < len(examples):
+        raise ValueError(
+            f"the training files expected more than {count} images to hold out for validation, "
+            f"got {len(examples)}"
+        )
+    order = rng.permutation(len(examples))
+    return examples.take(np.sort(order[count:])), examples.take(np.sort(order[:count]))
+
+
+def as_images(images: Array) -> Array:
+    """Bytes 0..255 as float32 in [0, 1], 1 = ink."""
+    scaled: Array = images * np.float32(1 / 255)
+    return scaled
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    with path.open("rb") as file:
+        if hasattr(hashlib, "file_digest"):  # Python 3.11 and later
+            digest: str = hashlib.file_digest(file, "sha256").hexdigest()
+            return digest
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _find(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.exists():
+            return path
+    raise FileNotFoundError(
+        f"{folder / name} expected, got no such file; run scripts/fetch-data, "
+        f"or name the folder that has the four MNIST files with --data or {FOLDER_VARIABLE}"
+    )

@@ -1,0 +1,59 @@
+"""The named architectures, each made from a description that the weights file carries."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from numdraw.nn.layers import Dropout, Flatten, Layer, Linear, ReLU
+from numdraw.nn.network import Sequential
+
+INPUT = (28, 28)
+CLASSES = 10
+MAX_HIDDEN = 8  # layers
+MAX_UNITS = 16_384  # a layer; keeps a damaged description from asking for all the memory
+MICRO_BATCH = 64  # examples; 784 x 64 inputs and what the layers keep of them fit into 1 MiB
+
+
+def mlp_architecture(hidden: Sequence[int], dropout: float) -> dict[str, Any]:
+    """The description of a multilayer perceptron: 784 pixels, the hidden layers, 10 logits.
+
+    Args:
+        hidden: the units of each hidden layer.
+        dropout: the probability of each hidden unit's dropping out.
+    """
+    return {"name": "mlp", "hidden": list(hidden), "dropout": dropout}
+
+
+def build(architecture: Mapping[str, Any], *, rng: np.random.Generator) -> Sequential:
+    """A network with fresh parameters.
+
+    Args:
+        architecture: what `mlp_architecture` returns, maybe read from a file.
+        rng: draws the parameters.
+
+    Raises:
+        ValueError: the description is not one of an architecture known here.
+    """
+    hidden, dropout = architecture.get("hidden"), architecture.get("dropout")
+    if (
+        architecture.get("name") != "mlp"
+        or not isinstance(hidden, list)
+        or len(hidden) > MAX_HIDDEN
+        or not all(type(units) is int and 0 < units <= MAX_UNITS for units in hidden)
+        or not isinstance(dropout, int | float)
+    ):
+        raise ValueError(
+            f'architecture expected {{"name": "mlp", "hidden": [up to {MAX_HIDDEN} numbers in '
+            f'1..{MAX_UNITS}], "dropout": number}}, got {str(dict(architecture))[:200]}'
+        )
+    layers: list[Layer] = [Flatten()]
+    features = math.prod(INPUT)
+    for units in hidden:
+        layers += [Linear(features, units, rng=rng), ReLU()]
+        if dropout:
+            layers.append(Dropout(dropout))
+        features = units
+    layers.append(Linear(features, CLASSES, rng=rng))
+    return Sequential(layers, INPUT)

@@ -1,0 +1,193 @@
+"""A network: layers one after another, their parameters packed in one vector."""
+
+import copy
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from numdraw.nn.checkpoint import CheckpointError
+from numdraw.nn.layers import Array, Layer, Parameter, Shape
+
+CHUNK = 1024  # examples predicted at once: enough for BLAS, and the activations stay small
+
+
+class Sequential:
+    """Layers applied in turn; `network(images)` gives the logits.
+
+    Outside a network the batch comes first, (N, 28, 28); inside it comes last, (28, 28, N).
+    `network(...)` and `to_batch_last` turn it; `forward` and `backward` work inside.
+
+    All parameters stand one after another in the vector `values`, and their gradients in `grads`;
+    each layer's arrays are views into them. So an optimiser is a formula on two vectors.
+
+    Attributes:
+        layers: the layers, first to last.
+        input_shape: one example's shape.
+        values: (number of parameters,).
+        grads: the same; `backward` sets it.
+    """
+
+    def __init__(self, layers: Sequence[Layer], input_shape: Shape) -> None:
+        """Pack the layers' parameters into one vector.
+
+        Args:
+            layers: first to last.
+            input_shape: one example's shape, without the batch.
+
+        Raises:
+            ValueError: a layer cannot take what the one before gives.
+        """
+        self.layers = list(layers)
+        self.input_shape = tuple(input_shape)
+        self.shapes = [self.input_shape]  # what goes into each layer, and what leaves the last
+        for layer in self.layers:
+            self.shapes.append(layer.output_shape(self.shapes[-1]))
+        parameters = self.parameters().values()
+        dtype = np.result_type(*(p.value for p in parameters)) if parameters else np.float32
+        self.values = np.concatenate(
+            [np.zeros(0, dtype), *(p.value.ravel() for p in parameters)], dtype=dtype
+        )
+        self._bind()
+
+    def _bind(self) -> None:
+        """Make `grads`, and every parameter a view into `values` and `grads`."""
+        self.grads = np.zeros_like(self.values)
+        start = 0
+        for parameter in self.parameters().values():
+            shape, stop = parameter.value.shape, start + parameter.value.size
+            parameter.value = self.values[start:stop].reshape(shape)
+            parameter.grad = self.grads[start:stop].reshape(shape)
+            start = stop
+
+    def layer_names(self) -> list[str]:
+        """A name a layer: its class and how many of that class came before: linear1, relu1, ..."""
+        counts: dict[str, int] = {}
+        names = []
+        for layer in self.layers:
+            kind = type(layer).__name__.lower()
+            counts[kind] = counts.get(kind, 0) + 1
+            names.append(f"{kind}{counts[kind]}")
+        return names
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter, by `layer.param`."""
+        return {
+            f"{layer_name}.{name}": parameter
+            for layer_name, layer in zip(self.layer_names(), self.layers, strict=True)
+            for name, parameter in layer.parameters().items()
+        }
+
+    def to_batch_last(self, examples: Array) -> Array:
+        """(N, ...) -> (..., N), contiguous, in the parameters' dtype.
+
+        Raises:
+            ValueError: an example does not have the network's input shape.
+        """
+        if examples.shape[1:] != self.input_shape:
+            wanted = ("N", *self.input_shape)
+            raise ValueError(
+                f"Sequential expected examples of shape ({', '.join(map(str, wanted))}), "
+                f"got {examples.shape}"
+            )
+        return np.ascontiguousarray(np.moveaxis(examples, 0, -1), dtype=self.values.dtype)
+
+    def __call__(self, examples: Array) -> Array:
+        """The logits of examples, as predicted: (N, ...) -> (N, K)."""
+        examples = np.asarray(examples)
+        parts = [
+            self.forward(self.to_batch_last(examples[start : start + CHUNK])).T
+            for start in range(0, max(len(examples), 1), CHUNK)
+        ]
+        return np.concatenate(parts)
+
+    def forward(
+        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> Array:
+        """The last layer's output.
+
+        Args:
+            x: (..., N); left as it is unless a layer that works in place comes first.
+            train: keep what `backward` needs.
+            rng: for the layers that draw random numbers in training.
+
+        Returns:
+            (K, N).
+        """
+        for layer in self.layers:
+            x = layer.forward(x, train=train, rng=rng)
+        return x
+
+    def backward(self, dout: Array) -> None:
+        """Set `grads` from the gradient at the output, after `forward(train=True)`.
+
+        What lies before the first layer with parameters is not computed: nobody asks for it.
+
+        Args:
+            dout: (K, N); it may be overwritten.
+        """
+        first = next((i for i, layer in enumerate(self.layers) if layer.parameters()), None)
+        if first is None:
+            return
+        for layer in reversed(self.layers[first + 1 :]):
+            dout = layer.backward(dout)
+        self.layers[first].parameter_gradients(dout)
+
+    def replica(self) -> "Sequential":
+        """A network that shares `values`, and has `grads` and all that `forward` keeps of its own.
+
+        So several threads can train on parts of a batch at once.
+        """
+        twin = copy.copy(self)
+        twin.layers = [layer.replica() for layer in self.layers]
+        twin._bind()
+        return twin
+
+    def arrays(self) -> dict[str, Array]:
+        """A copy of every parameter, by `layer.param`."""
+        return {name: p.value.copy() for name, p in self.parameters().items()}
+
+    def load_arrays(self, arrays: Mapping[str, Array], where: str = "arrays") -> None:
+        """Take over the parameters of a weights file.
+
+        Args:
+            arrays: exactly the names, shapes and dtypes of `arrays()`.
+            where: whose arrays they are, for the message.
+
+        Raises:
+            CheckpointError: a name, shape or dtype differs, or a number is not finite.
+                The network is as before.
+        """
+        parameters = self.parameters()
+        if set(arrays) != set(parameters):
+            raise CheckpointError(
+                f"{where} expected the arrays {sorted(parameters)}, got {sorted(arrays)}"
+            )
+        for name, parameter in parameters.items():
+            got, wanted = arrays[name], parameter.value
+            if got.shape != wanted.shape or got.dtype != wanted.dtype:
+                raise CheckpointError(
+                    f"{where} expected {name} of {wanted.dtype} {wanted.shape}, "
+                    f"got {got.dtype} {got.shape}"
+                )
+            if not np.isfinite(got).all():
+                raise CheckpointError(f"{where} expected finite numbers in {name}, got NaN or inf")
+        for name, parameter in parameters.items():
+            parameter.value[...] = arrays[name]
+
+    def summary(self) -> str:
+        """A table of the layers: name, output shape, number of parameters."""
+        rows = [("layer", "output", "parameters")]
+        for name, layer, shape in zip(
+            self.layer_names(), self.layers, self.shapes[1:], strict=True
+        ):
+            count = sum(p.value.size for p in layer.parameters().values())
+            rows.append((name, " x ".join(map(str, shape)), f"{count:,}"))
+        rows.append(("total", "", f"{self.values.size:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}".rstrip()
+            for name, shape, count in rows
+        ]
+        rule = "-" * max(map(len, lines))
+        return "\n".join(itertools.chain(lines[:1], [rule], lines[1:-1], [rule], lines[-1:]))

@@ -1,0 +1,125 @@
+"""The gradient of a batch, computed in micro-batches on several threads.
+
+A batch is cut into micro-batches of a fixed size, small enough that what a layer keeps stays in
+the processor's cache. Each has a replica of the network: the same parameter values, gradients of
+its own. Threads take them as they come, NumPy lets go of the interpreter while it computes, and
+at the end the gradients are summed in the order of the micro-batches. Floating-point sums depend
+on their order and on nothing else here, so the result is the same, bit for bit, on one thread or
+on many, as long as BLAS itself uses one (`one_blas_thread`).
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
+
+import numpy as np
+
+from numdraw.nn.layers import Array
+from numdraw.nn.losses import SoftmaxCrossEntropy
+from numdraw.nn.network import Sequential
+from numdraw.nn.optim import PART
+
+Load: TypeAlias = Callable[[int, slice], tuple[Array, Array, np.random.Generator]]
+
+
+class ParallelGradient:
+    """Sets a network's `grads` to the mean gradient over a batch.
+
+    Attributes:
+        executor: the threads, which other work of the same training may use between batches.
+    """
+
+    def __init__(
+        self, network: Sequential, loss: SoftmaxCrossEntropy, *, micro_batch: int, threads: int
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            network: whose gradient is wanted.
+            loss: of its logits.
+            micro_batch: examples in a micro-batch; the result's last bits depend on it.
+            threads: how many work at once; the result does not depend on it.
+
+        Raises:
+            ValueError: either is below 1.
+        """
+        if micro_batch < 1 or threads < 1:
+            raise ValueError(
+                "ParallelGradient expected micro_batch and threads of at least 1, "
+                f"got {micro_batch} and {threads}"
+            )
+        self.network = network
+        self.loss = loss
+        self.micro_batch = micro_batch
+        self.executor = ThreadPoolExecutor(threads)
+        self._replicas: list[Sequential] = []
+
+    def __call__(self, batch_size: int, load: Load) -> float:
+        """The mean loss over the batch; its gradient is in `network.grads`.
+
+        Args:
+            batch_size: N.
+            load: given a micro-batch's number and its slice of [0, N), returns its examples
+                (n, ...), their labels (n,) and the random numbers to use for it. Runs on the
+                threads, so the work of making examples is shared out too.
+
+        Returns:
+            The loss in nats.
+        """
+        starts = range(0, batch_size, self.micro_batch)
+        while len(self._replicas) < len(starts):
+            self._replicas.append(self.network.replica())
+
+        def work(k: int) -> float:
+            part = slice(starts[k], min(starts[k] + self.micro_batch, batch_size))
+            examples, labels, rng = load(k, part)
+            replica = self._replicas[k]
+            x = replica.to_batch_last(examples)
+            logits = replica.forward(x, train=True, rng=rng)
+            loss, dlogits = self.loss(logits, labels)
+            # The loss is a mean over this part; the batch's mean weighs the parts by their size.
+            share = len(labels) / batch_size
+            dlogits *= share
+            replica.backward(dlogits)
+            return loss * share
+
+        losses = list(self.executor.map(work, range(len(starts))))
+        self._sum_gradients(len(starts))
+        return sum(losses)
+
+    def _sum_gradients(self, count: int) -> None:
+        total = self.network.grads
+        parts = [replica.grads for replica in self._replicas[:count]]
+
+        def work(start: int) -> None:
+            here = slice(start, start + PART)
+            total[here] = parts[0][here]
+            for part in parts[1:]:
+                total[here] += part[here]
+
+        list(self.executor.map(work, range(0, total.size, PART)))
+
+    def close(self) -> None:
+        """End the threads."""
+        self.executor.shutdown()
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """A context in which BLAS uses one thread, so that the threads above have a core each.
+
+    BLAS reads the variables of `ONE_BLAS_THREAD` when NumPy is first imported; where they were
+    not set by then it takes the package threadpoolctl (extra `train`) to hold it.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,228 @@
+"""Trains the network on MNIST's four files and writes its weights.
+
+    python -m numdraw.train                        from data/ to weights/digits.npz
+    python -m numdraw.train --data DIR --out FILE  from and to elsewhere
+    python -m numdraw.train --resume               go on after Ctrl-C, a crash or a power cut
+
+The training files are split, by the seed, into images to learn from and images to validate on:
+these choose the epoch to keep and the temperature. The test files are read once, when all that
+is done. The same seed and options give the same file, bit for bit, for any --threads.
+"""
+
+import os
+import sys
+
+if "numpy" not in sys.modules:
+    # BLAS reads these when NumPy is first imported: our threads want a core each (nn.parallel).
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[variable] = "1"
+
+import argparse
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from numdraw import __version__, preprocess
+from numdraw.calibrate import fit_temperature, temper
+from numdraw.data import data_folder, read_split, split_validation
+from numdraw.metrics import scores
+from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
+from numdraw.nn.parallel import cores, one_blas_thread
+from numdraw.progress import Progress
+from numdraw.training import Options, Training, TrainingError
+
+OUT = Path("weights/digits.npz")
+INTERRUPTED = 130  # the exit status of a command ended by Ctrl-C: 128 + SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        with one_blas_thread():
+            return _train(args)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (OSError, ValueError, TrainingError) as error:
+        sys.stderr.write(f"numdraw.train: {error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m numdraw.train",
+        description=(__doc__ or "").split("\n\n", 1)[0],
+        argument_default=argparse.SUPPRESS,  # what was not given keeps the checkpoint's value
+    )
+    add = parser.add_argument
+    add("--data", default=None, help="folder of the four IDX files (NUMDRAW_DATA, or data/)")
+    add("--out", type=Path, default=OUT, help=f"the weights file to write ({OUT})")
+    add("--resume", action="store_true", default=False, help="go on from the last checkpoint")
+    add("--epochs", type=_positive, help=f"passes over the images ({defaults.epochs})")
+    add("--batch-size", type=_positive, help=f"images a step ({defaults.batch_size})")
+    add("--lr", type=_learning_rate, help=f"the highest learning rate ({defaults.lr})")
+    add("--seed", type=_seed, help=f"of every random number ({defaults.seed})")
+    hidden = " ".join(map(str, defaults.hidden))
+    add("--hidden", type=_positive, nargs="+", help=f"units of each hidden layer ({hidden})")
+    add("--validation", type=_positive, help=f"images to hold out ({defaults.validation})")
+    add("--threads", type=_positive, default=cores(), help="threads to use (one a core)")
+    add("--no-test", action="store_true", default=False, help="leave the test files unread")
+    add("--quiet", action="store_true", default=False, help="say nothing but errors")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> int:
+    checkpoint = args.out.with_suffix(".checkpoint.npz")
+    given = {
+        name: tuple(value) if name == "hidden" else value
+        for name, value in vars(args).items()
+        if name in asdict(Options())
+    }
+    folder = data_folder(args.data)
+    examples = read_split(folder, "train")
+    options, saved = _start(args, given, checkpoint)
+    train, valid = split_validation(examples, options.validation, rng=options.split_rng())
+    training = Training(options, train, valid, threads=args.threads)
+    if saved is not None:
+        training.load(*saved, where=str(checkpoint))
+    # Saved before the first step: a folder that can't be written to is found out now.
+    save_checkpoint(checkpoint, *training.state())
+    progress = Progress(training, quiet=args.quiet)
+    progress.say(training.network.summary())
+    progress.say(
+        f"{len(train):,} images to train on, {len(valid):,} to validate on; "
+        f"{args.threads} threads; checkpoint {checkpoint}"
+    )
+    with _stop_signals() as asked, progress:
+        while not training.finished:
+            while training.batch < training.batches and not asked:
+                progress.batch(training.step())
+            if asked:
+                break
+            progress.epoch(training.end_epoch())
+            save_checkpoint(checkpoint, *training.state())
+    if not training.finished:
+        save_checkpoint(checkpoint, *training.state())
+        command = f"python -m numdraw.train --resume --out {args.out}"
+        if args.data is not None:
+            command += f" --data {args.data}"
+        sys.stderr.write(
+            f"stopped in epoch {training.epoch + 1}, batch {training.batch}; "
+            f"saved to {checkpoint}\ngo on with: {command}\n"
+        )
+        return INTERRUPTED
+    training.keep_best()
+    meta = _meta(training, options)
+    if not args.no_test:
+        test = read_split(folder, "t10k")
+        probabilities = temper(training.predict(test.images), meta["calibration"]["temperature"])
+        meta["scores"]["test"] = scores(probabilities, test.labels)
+        meta["data"] |= test.sha256
+    save_checkpoint(args.out, training.network.arrays(), meta)
+    checkpoint.unlink()
+    training.close()
+    progress.say(f"{_summary(meta)}\nwrote {args.out}")
+    return 0
+
+
+def _start(
+    args: argparse.Namespace, given: dict[str, Any], checkpoint: Path
+) -> tuple[Options, tuple[dict[str, Any], dict[str, Any]] | None]:
+    """The options to train with, and the checkpoint to go on from, if any.
+
+    Raises:
+        TrainingError: --resume without a checkpoint, or with options that differ from its; or a
+            checkpoint that a new training would overwrite.
+    """
+    if not args.resume:
+        if checkpoint.exists():
+            raise TrainingError(
+                f"{checkpoint} expected not to exist, got an unfinished training; "
+                "go on with --resume, or delete it"
+            )
+        return replace(Options(), **given), None
+    if not checkpoint.exists():
+        raise TrainingError(f"--resume expected {checkpoint}, got no such file")
+    arrays, meta = load_checkpoint(checkpoint)
+    options = Options.from_json(meta.get("options"), where=str(checkpoint))
+    for name, value in given.items():
+        if value != getattr(options, name):
+            raise TrainingError(
+                f"--resume expected --{name.replace('_', '-')} {getattr(options, name)} "
+                f"as in {checkpoint}, got {value}"
+            )
+    return options, (arrays, meta)
+
+
+def _meta(training: Training, options: Options) -> dict[str, Any]:
+    """The model card that the weights file carries: what was done, with what, and how it went."""
+    logits, labels = training.predict(training.valid.images), training.valid.labels
+    temperature = fit_temperature(logits, labels)
+    return {
+        "architecture": options.architecture(),
+        "calibration": {"temperature": temperature},
+        "command": options.command(),
+        "data": dict(training.train.sha256),
+        "history": training.history,
+        "kept_epoch": training.best_epoch,
+        "numdraw": __version__,
+        "options": asdict(options),
+        "preprocessing": preprocess.VERSION,
+        "scores": {"validation": scores(temper(logits, temperature), labels)},
+    }
+
+
+def _summary(meta: dict[str, Any]) -> str:
+    return "\n".join(
+        f"{split}: error {values['error']:.2%} of {values['images']:,}, "
+        f"NLL {values['nll']:.4f} nats, ECE {values['ece']:.2%}"
+        for split, values in meta["scores"].items()
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C or SIGTERM; a second Ctrl-C ends the program at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return value
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def _learning_rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

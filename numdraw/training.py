@@ -1,0 +1,274 @@
+"""One training: its options, its steps, its state; the files and the screen are `train`'s."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from numdraw import models
+from numdraw.augment import Augmentation, augment
+from numdraw.data import Examples, as_images
+from numdraw.metrics import error_rate
+from numdraw.nn.checkpoint import CheckpointError
+from numdraw.nn.layers import Array
+from numdraw.nn.losses import SoftmaxCrossEntropy, log_softmax
+from numdraw.nn.network import CHUNK
+from numdraw.nn.optim import AdamW, OneCycle
+from numdraw.nn.parallel import ParallelGradient
+
+# Each use of random numbers has a stream of its own: a generator is made from the seed, the
+# stream, and where in the training it is. So they do not depend on threads or on interruptions.
+SPLIT, PARAMETERS, ORDER, MICRO_BATCH = range(4)
+
+
+class TrainingError(Exception):
+    """A training that cannot start or go on."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that a training's result depends on, the data aside.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: the highest learning rate of the one-cycle schedule.
+        seed: of every random number.
+        hidden: units of each hidden layer.
+        dropout: the probability of a hidden unit's dropping out.
+        weight_decay: AdamW's.
+        label_smoothing: the loss's.
+        warmup: the share of the steps over which the learning rate rises.
+        patience: epochs without a better validation before training stops early.
+        validation: images held out of the training files.
+        augmentation: the limits of the random warps.
+    """
+
+    epochs: int = 60
+    batch_size: int = 128
+    lr: float = 2e-3
+    seed: int = 0
+    hidden: tuple[int, ...] = (512, 256)
+    dropout: float = 0.1
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    warmup: float = 0.25
+    patience: int = 30
+    validation: int = 5_000
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @classmethod
+    def from_json(cls, values: Any, where: str) -> "Options":
+        """The options that a checkpoint's meta holds.
+
+        Raises:
+            CheckpointError: they are not all there, or others are.
+        """
+        try:
+            given = dict(values)
+            given["hidden"] = tuple(given["hidden"])
+            given["augmentation"] = Augmentation(**given["augmentation"])
+            return cls(**given)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{where} expected training options, got {error}") from error
+
+    def architecture(self) -> dict[str, Any]:
+        """The network's description, for `models.build` and the weights file."""
+        return models.mlp_architecture(self.hidden, self.dropout)
+
+    def command(self) -> str:
+        """The command line that repeats the training."""
+        hidden = " ".join(map(str, self.hidden))
+        return (
+            f"python -m numdraw.train --epochs {self.epochs} --batch-size {self.batch_size} "
+            f"--lr {self.lr} --seed {self.seed} --hidden {hidden} --validation {self.validation}"
+        )
+
+    def rng(self, stream: int, *where: int) -> np.random.Generator:
+        """The random numbers of one use at one place of the training."""
+        return np.random.default_rng([self.seed, stream, *where])
+
+    def split_rng(self) -> np.random.Generator:
+        """The random numbers that choose the validation images."""
+        return self.rng(SPLIT)
+
+
+class Training:
+    """A network on its way from random parameters to the best that validation has seen.
+
+    `step` until `batch == batches`, then `end_epoch`, until `finished`; then `keep_best`.
+    Between any two calls `state` holds all that another `Training` needs to go on to the same
+    parameters, bit for bit.
+
+    Attributes:
+        network: as trained so far.
+        epoch: epochs finished.
+        batch: batches done of the epoch under way, of `batches` an epoch.
+        history: a dict an epoch: "epoch", "loss", "validation_loss" (nats), "validation_error".
+        best_epoch: the one whose parameters are kept, counted from 1; 0 before the first.
+    """
+
+    def __init__(self, options: Options, train: Examples, valid: Examples, *, threads: int) -> None:
+        """Draw the first parameters, and the order of the images.
+
+        Args:
+            options: the recipe.
+            train: learnt from.
+            valid: chooses the best epoch.
+            threads: how many work at once; the result does not depend on it.
+        """
+        self.options = options
+        self.train = train
+        self.valid = valid
+        self.network = models.build(options.architecture(), rng=options.rng(PARAMETERS))
+        self.optimizer = AdamW(
+            self.network.values, self.network.grads, weight_decay=options.weight_decay
+        )
+        self.batches = math.ceil(len(train) / options.batch_size)
+        steps = self.batches * options.epochs
+        self.schedule = OneCycle(options.lr, steps, warmup=int(options.warmup * steps))
+        loss = SoftmaxCrossEntropy(options.label_smoothing)
+        self._gradient = ParallelGradient(
+            self.network, loss, micro_batch=models.MICRO_BATCH, threads=threads
+        )
+        self.epoch = 0
+        self.batch = 0
+        self.loss_sum = 0.0  # of the epoch's batches so far, each times its size
+        self.history: list[dict[str, float]] = []
+        self.best_epoch = 0
+        self._best_values = self.network.values.copy()
+        self._set_order()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or validation has not improved for too long."""
+        return (
+            self.epoch == self.options.epochs
+            or self.epoch - self.best_epoch >= self.options.patience
+        )
+
+    def step(self) -> float:
+        """Take the next batch, and return its loss in nats.
+
+        Raises:
+            TrainingError: the loss is no longer finite.
+        """
+        options, where = self.options, (self.epoch, self.batch)
+        start = self.batch * options.batch_size
+        batch = self._order[start : start + options.batch_size]
+
+        def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
+            rng, indices = options.rng(MICRO_BATCH, *where, k), batch[part]
+            images = augment(self.train.images[indices], options.augmentation, rng=rng)
+            return images, self.train.labels[indices], rng
+
+        loss = self._gradient(len(batch), load)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss expected a finite number, got {loss} in epoch {self.epoch + 1}, "
+                f"batch {self.batch + 1}; train anew with a lower --lr than {options.lr}"
+            )
+        self.optimizer.step(self.schedule(self.optimizer.steps), self._gradient.executor)
+        self.loss_sum += loss * len(batch)
+        self.batch += 1
+        return loss
+
+    def end_epoch(self) -> dict[str, float]:
+        """Validate, keep the parameters if they are the best, and return the history's new entry.
+
+        The best has the lowest validation error, and among equals the lowest loss.
+        """
+        logits = self.predict(self.valid.images)
+        log_p = log_softmax(logits.T.astype(np.float64))
+        labels = self.valid.labels
+        entry = {
+            "epoch": self.epoch + 1,
+            "loss": self.loss_sum / len(self.train),
+            "validation_loss": float(-log_p[labels, np.arange(len(labels))].mean()),
+            "validation_error": error_rate(logits.argmax(axis=1), labels),
+        }
+        if self.best_epoch == 0 or _merit(entry) < _merit(self.history[self.best_epoch - 1]):
+            self.best_epoch = self.epoch + 1
+            self._best_values[:] = self.network.values
+        self.history.append(entry)
+        self.epoch += 1
+        self.batch = 0
+        self.loss_sum = 0.0
+        self._set_order()
+        return entry
+
+    def predict(self, images: Array) -> Array:
+        """The logits of images (N, 28, 28) uint8, on the training's threads: (N, 10)."""
+        parts = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+        work = self._gradient.executor.map(lambda part: self.network(as_images(part)), parts)
+        return np.concatenate(list(work))
+
+    def keep_best(self) -> None:
+        """Give the network the best epoch's parameters."""
+        self.network.values[:] = self._best_values
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """All that a checkpoint must hold: arrays, and what JSON can."""
+        arrays = {
+            "values": self.network.values,
+            "best_values": self._best_values,
+            **{f"optimizer.{name}": array for name, array in self.optimizer.state().items()},
+        }
+        meta = {
+            "options": asdict(self.options),
+            "data": self.train.sha256,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "loss_sum": self.loss_sum,
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "steps": self.optimizer.steps,
+        }
+        return arrays, meta
+
+    def load(self, arrays: Mapping[str, Array], meta: Mapping[str, Any], where: str) -> None:
+        """Go on from a checkpoint that `state` made.
+
+        Args:
+            arrays: its arrays.
+            meta: its meta.
+            where: the file's name, for messages.
+
+        Raises:
+            CheckpointError: it is of other options or data, or something is missing.
+        """
+        mine, my_meta = self.state()
+        shapes = {name: (array.shape, array.dtype) for name, array in mine.items()}
+        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != shapes:
+            raise CheckpointError(f"{where} expected a checkpoint of this network, got another's")
+        if missing := my_meta.keys() - meta.keys():
+            raise CheckpointError(f"{where} expected {sorted(missing)} in its meta, got none")
+        if meta["data"] != self.train.sha256:
+            raise CheckpointError(
+                f"{where} expected the training files that it was begun with, "
+                f"got others: SHA-256 {self.train.sha256}"
+            )
+        self.network.values[:] = arrays["values"]
+        self._best_values[:] = arrays["best_values"]
+        prefix = "optimizer."
+        self.optimizer.load_state(
+            {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
+            meta["steps"],
+        )
+        self.epoch, self.batch = meta["epoch"], meta["batch"]
+        self.loss_sum = meta["loss_sum"]
+        self.history, self.best_epoch = list(meta["history"]), meta["best_epoch"]
+        self._set_order()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._gradient.close()
+
+    def _set_order(self) -> None:
+        self._order = self.options.rng(ORDER, self.epoch).permutation(len(self.train))
+
+
+def _merit(entry: Mapping[str, float]) -> tuple[float, float]:
+    return entry["validation_error"], entry["validation_loss"]

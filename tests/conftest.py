@@ -1,0 +1,56 @@
+"""What the tests share: real data where it is, made data where it is not, the shipped weights."""
+
+import os
+
+# BLAS reads it when NumPy is first imported; bits are compared between numbers of threads.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import idx
+from numdraw import Predictor
+from numdraw.data import FOLDER_VARIABLE
+
+DRAWINGS_VARIABLE = "NUMDRAW_DRAWINGS"
+
+
+@pytest.fixture(scope="session")
+def predictor() -> Predictor:
+    return Predictor.load()
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    folder = Path(os.environ.get(FOLDER_VARIABLE) or "data")
+    if not (folder / "train-images-idx3-ubyte").exists():
+        pytest.skip(f"no MNIST in {folder}: set {FOLDER_VARIABLE} or run scripts/fetch-data")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def drawings() -> Path:
+    """The folder of *.jsonl.gz with real ink."""
+    beside = Path(os.environ.get(FOLDER_VARIABLE) or "data").resolve().parent / "drawings"
+    folder = Path(os.environ.get(DRAWINGS_VARIABLE) or beside)
+    if not folder.is_dir():
+        pytest.skip(f"no drawings in {folder}: set {DRAWINGS_VARIABLE}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny, easy MNIST's four files: each class a bar of its own, and noise."""
+    folder = tmp_path_factory.mktemp("made")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 600), ("t10k", 100)):
+        labels = rng.integers(0, 10, count).astype(np.uint8)
+        images = rng.integers(0, 60, (count, 28, 28)).astype(np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            row = 4 + 2 * int(label)
+            image[row : row + 2, 4:24] = 255
+        idx.write(folder / f"{split}-images-idx3-ubyte", images)
+        idx.write(folder / f"{split}-labels-idx1-ubyte", labels)
+    return folder

@@ -1,0 +1,48 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numdraw.models import build, mlp_architecture
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_mlp_has_the_layers_described() -> None:
+    network = build(mlp_architecture([32, 16], 0.2), rng=rng())
+    assert network.layer_names() == [
+        "flatten1", "linear1", "relu1", "dropout1", "linear2", "relu2", "dropout2", "linear3",
+    ]  # fmt: skip
+    assert network(np.zeros((2, 28, 28))).shape == (2, 10)
+
+
+def test_no_dropout_has_no_dropout_layers() -> None:
+    names = build(mlp_architecture([32], 0.0), rng=rng()).layer_names()
+    assert names == ["flatten1", "linear1", "relu1", "linear2"]
+
+
+def test_description_survives_json() -> None:
+    described = mlp_architecture((32, 16), 0.2)
+    again = json.loads(json.dumps(described))
+    assert build(again, rng=rng()).summary() == build(described, rng=rng()).summary()
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {},
+        {"name": "lenet", "hidden": [32], "dropout": 0.1},
+        {"name": "mlp", "hidden": "32", "dropout": 0.1},
+        {"name": "mlp", "hidden": [32, -1], "dropout": 0.1},
+        {"name": "mlp", "hidden": [True], "dropout": 0.1},
+        {"name": "mlp", "hidden": [10**9], "dropout": 0.1},
+        {"name": "mlp", "hidden": [8] * 9, "dropout": 0.1},
+        {"name": "mlp", "hidden": [32], "dropout": "0.1"},
+    ],
+)
+def test_unknown_descriptions_are_refused(architecture: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r'architecture expected {"name": "mlp", .* got {'):
+        build(architecture, rng=rng())

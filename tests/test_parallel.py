@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from numdraw.nn.layers import Array, Dropout, Linear, ReLU
+from numdraw.nn.losses import SoftmaxCrossEntropy
+from numdraw.nn.network import Sequential
+from numdraw.nn.parallel import ParallelGradient, cores, one_blas_thread
+
+RNG = np.random.default_rng(0)
+EXAMPLES, LABELS = RNG.normal(size=(50, 6)), RNG.integers(0, 3, 50)
+
+
+def network(p: float = 0.0, dtype: type = np.float64) -> Sequential:
+    rng = np.random.default_rng(1)
+    layers = [Linear(6, 8, rng=rng, dtype=dtype), ReLU(), Dropout(p)]
+    return Sequential([*layers, Linear(8, 3, rng=rng, dtype=dtype)], (6,))
+
+
+def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
+    return EXAMPLES[part], LABELS[part], np.random.default_rng([7, k])
+
+
+def test_micro_batches_sum_to_the_whole_batch() -> None:
+    whole, parts = network(), network()
+    loss = SoftmaxCrossEntropy()
+    x = whole.to_batch_last(EXAMPLES)
+    value, dlogits = loss(whole.forward(x, train=True, rng=np.random.default_rng(0)), LABELS)
+    whole.backward(dlogits)
+    # 50 = 3 * 16 + 2: the last micro-batch is smaller, and must weigh less
+    gradient = ParallelGradient(parts, loss, micro_batch=16, threads=2)
+    assert gradient(50, load) == pytest.approx(value)
+    assert parts.grads == pytest.approx(whole.grads)
+    gradient.close()
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_give_the_same_bits(threads: int) -> None:
+    results = []
+    with one_blas_thread():
+        for count in (1, threads):
+            net = network(0.5, np.float32)
+            gradient = ParallelGradient(net, SoftmaxCrossEntropy(), micro_batch=8, threads=count)
+            losses = [gradient(50, load) for _ in range(3)]
+            results.append((losses, net.grads.copy()))
+            gradient.close()
+    assert results[0][0] == results[1][0]
+    assert (results[0][1] == results[1][1]).all()
+    assert results[0][1].any()
+
+
+def test_a_smaller_batch_forgets_the_larger_one() -> None:
+    net = network()
+    gradient = ParallelGradient(net, SoftmaxCrossEntropy(), micro_batch=8, threads=1)
+    gradient(8, load)
+    expected = net.grads.copy()
+    gradient(50, load)
+    gradient(8, load)
+    assert (net.grads == expected).all()
+    gradient.close()
+
+
+def test_an_error_in_a_thread_reaches_the_caller() -> None:
+    gradient = ParallelGradient(network(), SoftmaxCrossEntropy(), micro_batch=8, threads=2)
+
+    def fail(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
+        raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        gradient(50, fail)
+    gradient.close()
+
+
+@pytest.mark.parametrize(("micro_batch", "threads"), [(0, 1), (1, 0)])
+def test_nothing_below_one_is_taken(micro_batch: int, threads: int) -> None:
+    with pytest.raises(ValueError, match="expected micro_batch and threads of at least 1"):
+        ParallelGradient(network(), SoftmaxCrossEntropy(), micro_batch=micro_batch, threads=threads)
+
+
+def test_there_is_a_core() -> None:
+    assert cores() >= 1

@@ -1,0 +1,242 @@
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numdraw import train
+from numdraw.data import read_split
+from numdraw.nn.checkpoint import load_checkpoint
+from numdraw.predictor import Predictor
+from numdraw.training import Training
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["--epochs", "3", "--batch-size", "64", "--hidden", "16", "--seed", "5"]
+SMALL += ["--validation", "100"]
+
+
+def run(data: Path, out: Path, *arguments: str) -> int:
+    return train.main(["--data", str(data), "--out", str(out), *arguments])
+
+
+def test_writes_weights_that_predictor_reads(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "digits.npz"
+    assert run(made_data, out, *SMALL) == 0
+    meta = Predictor.load(out).meta
+    assert meta["command"] == (
+        "python -m numdraw.train --epochs 3 --batch-size 64 --lr 0.002 --seed 5 --hidden 16 "
+        "--validation 100"
+    )
+    assert meta["scores"]["test"]["images"] == 100
+    assert meta["scores"]["validation"]["images"] == 100
+    assert len(meta["history"]) == 3
+    assert sorted(meta["data"]) == sorted(os.listdir(made_data))
+    assert os.listdir(out.parent) == ["digits.npz"]
+    shown = capsys.readouterr().err
+    for text in ("linear1", "500 images to train on, 100 to validate on", "epoch 3/3", " left\n"):
+        assert text in shown
+    assert f"wrote {out}" in shown
+
+
+def test_same_seed_same_file_for_any_threads(made_data: Path, tmp_path: Path) -> None:
+    for threads in ("1", "2", "3"):
+        assert run(made_data, tmp_path / f"{threads}.npz", *SMALL, "--threads", threads) == 0
+    files = [(tmp_path / f"{threads}.npz").read_bytes() for threads in (1, 2, 3)]
+    assert files[0] == files[1] == files[2]
+
+
+def test_quiet_says_nothing(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(made_data, tmp_path / "a.npz", *SMALL, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_no_test_leaves_the_test_files_unread(
+    made_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "numdraw.train.read_split",
+        lambda folder, split: read_split(folder, {"train": "train"}[split]),
+    )
+    assert run(made_data, tmp_path / "a.npz", *SMALL, "--no-test", "--quiet") == 0
+    assert "test" not in Predictor.load(tmp_path / "a.npz").meta["scores"]
+
+
+def test_missing_data_says_how_to_get_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, tmp_path / "a.npz") == 1
+    assert "expected, got no such file; run scripts/fetch-data" in capsys.readouterr().err
+
+
+def test_resume_without_a_checkpoint_is_refused(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(made_data, tmp_path / "a.npz", "--resume") == 1
+    path = tmp_path / "a.checkpoint.npz"
+    assert capsys.readouterr().err == f"numdraw.train: --resume expected {path}, got no such file\n"
+
+
+def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send Ctrl-C's signal in the middle of it."""
+    step = Training.step
+
+    def stopping(training: Training) -> float:
+        if (training.epoch, training.batch) == (1, 3):
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(training)
+
+    monkeypatch.setattr(Training, "step", stopping)
+
+
+def test_ctrl_c_saves_and_resume_goes_on_to_the_same_file(
+    made_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    assert run(made_data, whole, *SMALL, "--quiet") == 0
+    with monkeypatch.context() as patch:
+        stop_in_the_second_epoch(patch)
+        assert run(made_data, parts, *SMALL, "--quiet") == 130
+    checkpoint = tmp_path / "parts.checkpoint.npz"
+    assert capsys.readouterr().err == (
+        f"stopped in epoch 2, batch 4; saved to {checkpoint}\n"
+        f"go on with: python -m numdraw.train --resume --out {parts} --data {made_data}\n"
+    )
+    assert not parts.exists()
+    assert run(made_data, parts, "--resume", "--quiet", "--threads", "1") == 0
+    assert parts.read_bytes() == whole.read_bytes()
+    assert not checkpoint.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_unfinished_training_is_neither_overwritten_nor_changed(
+    made_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, checkpoint = tmp_path / "a.npz", tmp_path / "a.checkpoint.npz"
+    with monkeypatch.context() as patch:
+        stop_in_the_second_epoch(patch)
+        run(made_data, out, *SMALL, "--quiet")
+    before = checkpoint.read_bytes()
+    capsys.readouterr()
+    assert run(made_data, out, *SMALL) == 1
+    assert "expected not to exist, got an unfinished training; go on with --resume" in (
+        capsys.readouterr().err
+    )
+    assert run(made_data, out, "--resume", "--batch-size", "32") == 1
+    assert capsys.readouterr().err == (
+        f"numdraw.train: --resume expected --batch-size 64 as in {checkpoint}, got 32\n"
+    )
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_at_once(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(made_data, tmp_path / "file" / "a.npz", *SMALL) == 1
+    shown = capsys.readouterr().err
+    assert str(tmp_path / "file") in shown
+    assert "epoch" not in shown
+
+
+def test_kept_weights_are_the_best_epochs(made_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.npz"
+    run(made_data, out, *SMALL, "--quiet")
+    meta = load_checkpoint(out)[1]
+    best = meta["history"][meta["kept_epoch"] - 1]
+    assert meta["scores"]["validation"]["error"] == best["validation_error"]
+    assert best["validation_error"] == min(e["validation_error"] for e in meta["history"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "argument --epochs: expected a whole number above 0, got '0'"),
+        (["--batch-size", "x"], "argument --batch-size: expected a whole number above 0, got 'x'"),
+        (["--threads", "-1"], "argument --threads: expected"),
+        (["--hidden", "16", "0"], "argument --hidden: expected a whole number above 0, got '0'"),
+        (["--lr", "nan"], "argument --lr: expected a number above 0, got 'nan'"),
+        (["--lr", "fast"], "argument --lr: expected a number above 0, got 'fast'"),
+        (["--seed", "-1"], "argument --seed: expected"),
+        (["--seed", "1.5"], "argument --seed: expected a whole number of at least 0, got '1.5'"),
+    ],
+)
+def test_wrong_options_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_as_a_process_sigterm_saves_and_resume_finishes(mnist: Path, tmp_path: Path) -> None:
+    """The command as users run it, on the real files."""
+    out = tmp_path / "digits.npz"
+    command = [sys.executable, "-m", "numdraw.train", "--data", str(mnist), "--out", str(out)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [*command, "--epochs", "2", "--hidden", "16", "--no-test"],
+        cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("55,000 images to train on"):
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 130
+    assert "go on with: python -m numdraw.train --resume" in rest
+    done = subprocess.run(
+        [*command, "--resume", "--no-test"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_checkpoint(out)[1]["scores"]["validation"]["error"] < 0.2
+
+
+def test_a_terminal_gets_a_bar_with_time_left_loss_and_accuracy(
+    made_data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tqdm")
+    command = [sys.executable, "-m", "numdraw.train", "--data", str(made_data)]
+    command += ["--out", str(tmp_path / "a.npz"), *SMALL]
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    process = subprocess.Popen(
+        command, stderr=terminal, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(controller, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(controller)
+    assert process.wait() == 0, shown.decode()
+    text = shown.decode()
+    assert "/24 [" in text  # 3 epochs of 8 batches
+    assert "loss " in text
+    assert "validation accuracy " in text
+    assert np.isfinite(float(text.split("loss ")[1].split()[0].rstrip(",")))

@@ -1,0 +1,173 @@
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numdraw.data import read_split, split_validation
+from numdraw.nn.checkpoint import CheckpointError
+from numdraw.nn.parallel import one_blas_thread
+from numdraw.training import Options, Training, TrainingError
+
+OPTIONS = Options(epochs=3, batch_size=96, hidden=(16,), validation=100, dropout=0.2)
+
+
+def training(folder: Path, options: Options = OPTIONS, threads: int = 2) -> Training:
+    examples = read_split(folder, "train")
+    return Training(
+        options,
+        *split_validation(examples, options.validation, rng=options.split_rng()),
+        threads=threads,
+    )
+
+
+def run(training: Training, steps: int = 10**6) -> Training:
+    """Go on until finished, or until so many steps are taken."""
+    with one_blas_thread():
+        while not training.finished:
+            while training.batch < training.batches:
+                if steps == 0:
+                    return training
+                training.step()
+                steps -= 1
+            training.end_epoch()
+    return training
+
+
+def bits(training: Training) -> tuple[Any, ...]:
+    arrays, meta = training.state()
+    return {name: array.tobytes() for name, array in arrays.items()}, meta
+
+
+def test_learns_an_easy_task(made_data: Path) -> None:
+    result = run(training(made_data, replace(OPTIONS, epochs=15, lr=0.01, dropout=0.0)))
+    result.keep_best()
+    test = read_split(made_data, "t10k")
+    assert (result.predict(test.images).argmax(axis=1) == test.labels).mean() > 0.9
+    assert result.history[0]["loss"] > 2 * result.history[-1]["loss"]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_do_not_change_a_bit(made_data: Path, threads: int) -> None:
+    expected = bits(run(training(made_data, threads=2)))
+    assert bits(run(training(made_data, threads=threads))) == expected
+
+
+def test_another_seed_changes_everything(made_data: Path) -> None:
+    one, other = training(made_data), training(made_data, replace(OPTIONS, seed=1))
+    assert (one.network.values != other.network.values).any()
+    assert (one.valid.images != other.valid.images).any()
+    assert one.step() != other.step()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 6, 7, 17])
+def test_going_on_from_a_state_gives_the_same_bits(made_data: Path, steps: int) -> None:
+    expected = bits(run(training(made_data)))
+    stopped = run(training(made_data), steps)
+    arrays, meta = stopped.state()
+    saved = {name: array.copy() for name, array in arrays.items()}
+    resumed = training(made_data, threads=1)
+    resumed.load(saved, meta, where="here")
+    assert resumed.optimizer.steps == steps
+    assert bits(run(resumed)) == expected
+
+
+def test_keeps_the_best_epoch(made_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = {  # the second epoch is right everywhere, and surest; the others are wrong
+        0: lambda labels: -np.eye(10)[labels],
+        1: lambda labels: 5.0 * np.eye(10)[labels],
+        2: lambda labels: -np.eye(10)[labels],
+    }
+    result = training(made_data)
+    seen = {}
+    monkeypatch.setattr(result, "predict", lambda images: logits[result.epoch](result.valid.labels))
+    for epoch in range(3):
+        result.step()
+        seen[epoch] = result.network.values.copy()
+        result.end_epoch()
+    assert result.best_epoch == 2
+    result.keep_best()
+    assert (result.network.values == seen[1]).all()
+
+
+def test_equal_errors_are_decided_by_the_loss(
+    made_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = training(made_data)
+    scale = [1.0, 9.0, 3.0]  # right everywhere, with growing sureness, then less
+    monkeypatch.setattr(
+        result, "predict", lambda images: scale[result.epoch] * np.eye(10)[result.valid.labels]
+    )
+    for _ in range(3):
+        result.step()
+        result.end_epoch()
+    assert [entry["validation_error"] for entry in result.history] == [0, 0, 0]
+    assert result.best_epoch == 2
+
+
+def test_stops_when_validation_does_not_improve(
+    made_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = training(made_data, replace(OPTIONS, epochs=50, patience=4))
+    monkeypatch.setattr(result, "predict", lambda images: np.zeros((100, 10)))
+    run(result)
+    assert (result.best_epoch, result.epoch) == (1, 5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(made_data: Path) -> None:
+    result = training(made_data)
+    result.network.values[:] = np.nan
+    with pytest.raises(
+        TrainingError,
+        match="the loss expected a finite number, got nan in epoch 1, batch 1; "
+        r"train anew with a lower --lr than 0\.002",
+    ):
+        result.step()
+
+
+def test_options_round_trip() -> None:
+    options = replace(OPTIONS, hidden=(5, 6))
+    stored = asdict(options)
+    stored["hidden"] = list(stored["hidden"])  # as JSON gives it back
+    assert Options.from_json(stored, "here") == options
+
+
+@pytest.mark.parametrize(
+    "values", [None, {}, {**asdict(OPTIONS), "augmentation": 3}, {**asdict(OPTIONS), "more": 1}]
+)
+def test_other_options_are_refused(values: Any) -> None:
+    with pytest.raises(CheckpointError, match="here expected training options, got"):
+        Options.from_json(values, "here")
+
+
+def test_command_repeats_the_options() -> None:
+    assert replace(OPTIONS, hidden=(5, 6), lr=0.5, seed=9).command() == (
+        "python -m numdraw.train --epochs 3 --batch-size 96 --lr 0.5 --seed 9 --hidden 5 6 "
+        "--validation 100"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays, meta: arrays.pop("values"), "expected a checkpoint of this network"),
+        (
+            lambda arrays, meta: arrays.update(values=np.zeros(3, np.float32)),
+            "expected a checkpoint of this network",
+        ),
+        (lambda arrays, meta: meta.pop("steps"), r"expected \['steps'\] in its meta, got none"),
+        (
+            lambda arrays, meta: meta.update(data={"train": "0"}),
+            "expected the training files that it was begun with, got others: SHA-256",
+        ),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(
+    made_data: Path, change: Any, message: str
+) -> None:
+    arrays, meta = training(made_data).state()
+    arrays, meta = dict(arrays), dict(meta)
+    change(arrays, meta)
+    with pytest.raises(CheckpointError, match=message):
+        training(made_data).load(arrays, meta, where="here")
