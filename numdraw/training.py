@@ -46,14 +46,14 @@ class Options:
         augmentation: the limits of the random warps.
     """
 
-    epochs: int = 60
+    epochs: int = 100
     batch_size: int = 128
     lr: float = 2e-3
     seed: int = 0
     hidden: tuple[int, ...] = (512, 256)
-    dropout: float = 0.1
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.0
+    dropout: float = 0.0
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.03
     warmup: float = 0.25
     patience: int = 30
     validation: int = 5_000

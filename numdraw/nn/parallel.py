@@ -109,8 +109,8 @@ class ParallelGradient:
 def one_blas_thread() -> AbstractContextManager[object]:
     """A context in which BLAS uses one thread, so that the threads above have a core each.
 
-    BLAS reads the variables of `ONE_BLAS_THREAD` when NumPy is first imported; where they were
-    not set by then it takes the package threadpoolctl (extra `train`) to hold it.
+    It takes the package threadpoolctl (extra `train`). Without it BLAS stays as it is; a program
+    can set OPENBLAS_NUM_THREADS=1 (or MKL's, or OMP's) before it first imports NumPy.
     """
     try:
         from threadpoolctl import threadpool_limits
