@@ -9,10 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import idx
 from numdraw import Predictor
 from numdraw.data import FOLDER_VARIABLE
+
+# No test fails for being slow: a shared machine stalls now and then. The same examples each time,
+# so that a red run says something of the change.
+settings.register_profile("numdraw", deadline=None, derandomize=True)
+settings.load_profile("numdraw")
 
 DRAWINGS_VARIABLE = "NUMDRAW_DRAWINGS"
 

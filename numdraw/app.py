@@ -1,0 +1,271 @@
+"""The WSGI application: a predictor's answers over HTTP, and the page's files.
+
+    POST /api/predict       {"strokes": [[[x, y], ...], ...]} or {"pixels": [[0..255, ...], ...]},
+                            optional "image": true
+                            {"digit", "confidence", "is_digit", "probabilities", "number",
+                             "digits": [{"digit", "confidence", "is_digit", "box"}], "model"},
+                            and "image" where asked for
+    GET  /api/model         the model card
+    GET  /api/openapi.json  all of this for programs
+    GET  /health/live       200 while the process answers
+    GET  /health/ready      200, or 503 while it is stopping
+    POST /predict_number/   {"new_data": [n*n numbers 0..1]}, the contract of pynumdraw's page
+                            {"predicted_number", "confidence", "model_version"}
+    GET  /hello/            hello_world
+
+HEAD stands beside every GET, OPTIONS everywhere. Errors are problem+json.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from numdraw import static
+from numdraw._log import ACCESS, log, log_exception
+from numdraw.openapi import document
+from numdraw.predictor import Prediction, Predictor
+from numdraw.preprocess import MAX_SIDE, DrawingError
+from numdraw.wsgi import (
+    MAX_BODY,
+    MAX_LEGACY_BODY,
+    NO_STORE,
+    REASONS,
+    Environ,
+    HTTPError,
+    Request,
+    Response,
+    StartResponse,
+    cached,
+    encode_json,
+    json_response,
+    kind,
+    problem,
+    read_json_object,
+    shown,
+)
+
+Handler: TypeAlias = Callable[[Request], Response]
+
+MAX_LOGGED_PATH = 200  # characters
+
+_STATUS_LINES = {status: f"{status} {reason}" for status, reason in REASONS.items()}
+_NO_SNIFF = ("X-Content-Type-Options", "nosniff")
+_JSON = ("Content-Type", "application/json")
+_NO_CONTENT = (204, 304)  # they have neither a body nor its headers
+
+
+def make_app(predictor: Predictor, *, public: Path | None = None) -> "App":
+    """The application of a predictor.
+
+    Args:
+        public: the page's folder, read now; None leaves the page to nginx.
+
+    Raises:
+        OSError, ValueError: the folder can't be read or is no page.
+    """
+    return App(predictor, None if public is None else static.Static(public))
+
+
+class App:
+    """A WSGI application (PEP 3333) that holds no state between requests.
+
+    `ready` is what /health/ready answers; who stops the server sets it to False first.
+    """
+
+    def __init__(self, predictor: Predictor, files: static.Static | None = None) -> None:
+        """Write the documents that never change: the model card, the description."""
+        self.ready = True
+        self._predictor = predictor
+        self._files = files
+        card = {**predictor.meta, "version": predictor.version}
+        self._card = encode_json(card).encode("ascii")
+        self._card_etag = static.etag_of(self._card)
+        self._openapi = encode_json(document()).encode("ascii")
+        self._openapi_etag = static.etag_of(self._openapi)
+        self.routes: Mapping[str, Mapping[str, Handler]] = {
+            "/api/predict": {"POST": self._predict},
+            "/api/model": {"GET": self._model},
+            "/api/openapi.json": {"GET": self._describe},
+            "/health/live": {"GET": self._live},
+            "/health/ready": {"GET": self._is_ready},
+            "/predict_number/": {"POST": self._predict_number},
+            "/hello/": {"GET": self._hello},
+        }
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request; whatever happens, with a response and a line in the log."""
+        start = perf_counter()
+        request = Request(environ)
+        try:
+            response = self._respond(request)
+        except HTTPError as error:
+            response = problem(error.status, error.detail, error.headers)
+        except MemoryError as error:
+            log_exception("out of memory", error, request_id=request.id)
+            detail = "the server expected memory for this request, got none; try again"
+            response = problem(503, detail, [("Retry-After", "1")])
+        except (Exception, SystemExit) as error:  # SystemExit would end bjoern's worker
+            log_exception("unexpected error", error, request_id=request.id)
+            detail = (
+                "the server expected to answer, got an error of its own; "
+                f"its log tells more under {request.id}"
+            )
+            response = problem(500, detail)
+        headers = [*response.headers, _NO_SNIFF, ("X-Request-Id", request.id)]
+        if response.status not in _NO_CONTENT:
+            headers.append(("Content-Length", str(len(response.body))))
+        # bjoern would send a body to HEAD.
+        body = b"" if request.method == "HEAD" else response.body
+        start_response(_STATUS_LINES[response.status], headers)
+        if ACCESS.isEnabledFor(logging.INFO):
+            log(
+                ACCESS,
+                logging.INFO,
+                "request",
+                request_id=request.id,
+                method=request.method[:20],
+                path=request.path[:MAX_LOGGED_PATH],
+                status=response.status,
+                bytes=len(body),
+                ms=round(1000 * (perf_counter() - start), 3),
+                **response.facts,
+            )
+        return [body]
+
+    def _respond(self, request: Request) -> Response:
+        methods = self.routes.get(request.path)
+        if methods is None:
+            return self._respond_with_file(request)
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = methods.get(method)
+        return handler(request) if handler else _other_method(request, methods)
+
+    def _respond_with_file(self, request: Request) -> Response:
+        file = self._files.get(request.path) if self._files else None
+        if file is not None:
+            if request.method in ("GET", "HEAD"):
+                return static.respond(file, request)
+            return _other_method(request, ["GET"])
+        if request.method == "OPTIONS" and request.path == "*":  # the server as a whole
+            return _other_method(request, ["GET", "POST"])
+        detail = "the path expected a route of /api/openapi.json or a file of the page, got neither"
+        slashed = (
+            request.path.removesuffix("/") if request.path.endswith("/") else request.path + "/"
+        )
+        if slashed in self.routes:
+            detail += f"; ask for {slashed}"
+        raise HTTPError(404, detail)
+
+    def _predict(self, request: Request) -> Response:
+        body = read_json_object(request, MAX_BODY)
+        with_image = body.pop("image", False)
+        if not isinstance(with_image, bool):
+            raise HTTPError(422, f'"image" expected true or false, got {kind(with_image)}')
+        _expect_keys(body, "strokes", "pixels")
+        prediction = self._read(body)
+        answer = _answer(prediction)
+        answer["model"] = self._predictor.version
+        if with_image:
+            answer["image"] = np.rint(prediction.image * 255).astype(int).tolist()
+        return json_response(answer, facts=_facts(prediction))
+
+    def _predict_number(self, request: Request) -> Response:
+        body = read_json_object(request, MAX_LEGACY_BODY, flat=True)
+        _expect_keys(body, "new_data")
+        prediction = self._read({"pixels": _square(body["new_data"])})
+        answer = {
+            "predicted_number": prediction.digit,
+            "confidence": str(int(100 * prediction.confidence)),
+            "model_version": self._predictor.version,
+        }
+        return json_response(answer, facts=_facts(prediction))
+
+    def _read(self, drawing: dict[str, Any]) -> Prediction:
+        try:
+            return self._predictor.predict(drawing)
+        except DrawingError as error:
+            raise HTTPError(422, str(error)) from None
+
+    def _model(self, request: Request) -> Response:
+        return cached(request, self._card, self._card_etag, [_JSON])
+
+    def _describe(self, request: Request) -> Response:
+        return cached(request, self._openapi, self._openapi_etag, [_JSON])
+
+    def _live(self, _: Request) -> Response:
+        return json_response({"status": "live"})
+
+    def _is_ready(self, _: Request) -> Response:
+        if not self.ready:
+            detail = "the server expected to be ready, got told to stop; ask another one"
+            raise HTTPError(503, detail, [("Retry-After", "1")])
+        return json_response({"status": "ready", "model": self._predictor.version})
+
+    def _hello(self, _: Request) -> Response:
+        return Response(
+            200, b"hello_world", [("Content-Type", "text/plain; charset=utf-8"), NO_STORE]
+        )
+
+
+def _other_method(request: Request, methods: Iterable[str]) -> Response:
+    """The answer to OPTIONS, or the error for what the path doesn't do."""
+    allowed = {*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    allow = ", ".join(sorted(allowed))
+    if request.method == "OPTIONS":
+        return Response(204, headers=[("Allow", allow)])
+    detail = f"the method expected one of {allow}, got {shown(request.method)}"
+    raise HTTPError(405, detail, [("Allow", allow)])
+
+
+def _expect_keys(body: dict[str, Any], *names: str) -> None:
+    """Check that the body holds exactly one of the keys and nothing else."""
+    wanted = " or ".join(f'"{name}"' for name in names)
+    unknown = next((key for key in body if key not in names), None)
+    if unknown is not None:
+        raise HTTPError(422, f"the body expected {wanted}, got the unknown key {shown(unknown)}")
+    if len(body) != 1:
+        got = "both" if body else "neither" if len(names) > 1 else "no such key"
+        raise HTTPError(422, f"the body expected {wanted}, got {got}")
+
+
+def _square(data: Any) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    """pynumdraw's picture as (n, n) numbers 0..255."""
+    wanted = f'"new_data" expected a flat list of n*n numbers, n from 1 to {MAX_SIDE}'
+    if not isinstance(data, list):
+        raise HTTPError(422, f"{wanted}, got {kind(data)}")
+    side = math.isqrt(len(data))
+    if side * side != len(data) or not 1 <= side <= MAX_SIDE:
+        raise HTTPError(422, f"{wanted}, got {len(data):,} values")
+    strange = set(map(type, data)) - {int, float}
+    if strange:
+        raise HTTPError(422, f"{wanted}, got {kind(next(x for x in data if type(x) in strange))}")
+    try:
+        pixels = np.array(data, dtype=np.float64)
+    except OverflowError:  # an int larger than any float64
+        pixels = np.full(1, np.inf)
+    if pixels.min() < 0 or pixels.max() > 1:
+        raise HTTPError(422, '"new_data" expected numbers from 0 to 1, got one outside')
+    return pixels.reshape(side, side) * 255
+
+
+def _answer(prediction: Prediction) -> dict[str, Any]:
+    read = {
+        "digit": prediction.digit,
+        "confidence": prediction.confidence,
+        "is_digit": prediction.is_digit,
+    }
+    return {
+        **read,
+        "probabilities": prediction.probabilities.tolist(),
+        "number": str(prediction.digit),
+        "digits": [{**read, "box": list(prediction.box)}],
+    }
+
+
+def _facts(prediction: Prediction) -> dict[str, Any]:
+    return {"digit": prediction.digit, "confidence": round(prediction.confidence, 4)}
