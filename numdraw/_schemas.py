@@ -3,11 +3,12 @@
 from typing import Any, TypeAlias
 
 from numdraw._drawing import MAX_COORDINATE
+from numdraw.models import CLASSES
 from numdraw.preprocess import MAX_POINTS, MAX_SIDE, SIDE
 
 Json: TypeAlias = dict[str, Any]
 
-K = 10  # classes
+K = CLASSES
 
 
 def schemas() -> Json:

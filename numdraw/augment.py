@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from numdraw.models import INPUT
 from numdraw.nn.layers import Array
 
-SIDE = 28  # px
+SIDE = INPUT[0]  # px
 GRID = 7  # bumps a side, 4.5 px apart
 BUMP = 4.0  # px, the Gaussian's standard deviation; Simard et al. smooth by 4 too
 CENTRE = (SIDE - 1) / 2  # px, of the pixel centres 0..27
@@ -55,7 +56,7 @@ def augment(images: Array, how: Augmentation, *, rng: np.random.Generator) -> Ar
     Returns:
         (N, 28, 28) float32 in [0, 1]; what lay outside the frame is paper.
     """
-    points = _coefficients(len(images), how, rng) @ _BASIS  # (2N, 3+G) @ (3+G, 784) -> (2N, 784)
+    points = _coefficients(len(images), how, rng) @ _BASIS  # (2N, 3 + GRID**2) @ (3 + GRID**2, 784)
     return _look_up(images, points.reshape(len(images), 2, SIDE * SIDE))
 
 

@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import idx
+from numdraw.models import CLASSES, INPUT
 from numdraw.nn.layers import Array
 
-SIDE = 28  # px
-CLASSES = 10
 FOLDER_VARIABLE = "NUMDRAW_DATA"
 DEFAULT_FOLDER = "data"
 
@@ -68,9 +67,9 @@ def read_split(folder: Path, split: str) -> Examples:
     images_path = _find(folder, f"{split}-images-idx3-ubyte")
     labels_path = _find(folder, f"{split}-labels-idx1-ubyte")
     images, labels = idx.read(images_path), idx.read(labels_path)
-    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
+    if images.dtype != np.uint8 or images.shape[1:] != INPUT:
         raise ValueError(
-            f"{images_path} expected uint8 images (N, {SIDE}, {SIDE}), "
+            f"{images_path} expected uint8 images (N, {INPUT[0]}, {INPUT[1]}), "
             f"got {images.dtype} {images.shape}"
         )
     if labels.shape != images.shape[:1] or labels.dtype != np.uint8:
@@ -123,6 +122,6 @@ def _find(folder: Path, name: str) -> Path:
         if path.exists():
             return path
     raise FileNotFoundError(
-        f"{folder / name} expected, got no such file; run scripts/fetch-data, "
+        f"{folder} expected {name} or {name}.gz, got neither; run scripts/fetch-data, "
         f"or name the folder that has the four MNIST files with --data or {FOLDER_VARIABLE}"
     )

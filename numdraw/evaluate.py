@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from numdraw.data import CLASSES, data_folder, read_split
+from numdraw.data import data_folder, read_split
 from numdraw.metrics import confusion_matrix, scores
+from numdraw.models import CLASSES
 from numdraw.nn.layers import Array
 from numdraw.predictor import Predictor
 from numdraw.preprocess import DrawingError

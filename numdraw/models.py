@@ -9,7 +9,7 @@ import numpy as np
 from numdraw.nn.layers import Dropout, Flatten, Layer, Linear, ReLU
 from numdraw.nn.network import Sequential
 
-INPUT = (28, 28)
+INPUT = (28, 28)  # px, rows and columns of an image
 CLASSES = 10
 MAX_HIDDEN = 8  # layers
 MAX_UNITS = 16_384  # a layer; keeps a damaged description from asking for all the memory
@@ -30,7 +30,7 @@ def build(architecture: Mapping[str, Any], *, rng: np.random.Generator) -> Seque
     """A network with fresh parameters.
 
     Args:
-        architecture: what `mlp_architecture` returns, maybe read from a file.
+        architecture: what `mlp_architecture` returns, or what a weights file holds.
         rng: draws the parameters.
 
     Raises:

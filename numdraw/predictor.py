@@ -1,6 +1,5 @@
 """Predictor: a weights file, and answers to drawings and images. What `import numdraw` gives."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -111,12 +110,11 @@ class Predictor:
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}") from error
         network.load_arrays(arrays, where=str(path))
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        version = f"{architecture['name']}-{sha256[:VERSION_DIGITS]}"
+        version = f"{architecture['name']}-{meta['sha256'][:VERSION_DIGITS]}"
         return cls(
             network,
             temperature=_temperature(path, meta),
-            meta={**meta, "version": version, "sha256": sha256},
+            meta={**meta, "version": version},
         )
 
     def predict(self, drawing: Any) -> Prediction:

@@ -69,11 +69,12 @@ class Progress:
         """An epoch is done; `entry` is its line in the history."""
         training = self._training
         best = training.history[training.best_epoch - 1]
-        steps = training.optimizer.steps - self._started_at
-        rate = steps / (time.monotonic() - self._started)  # steps a second
+        # None, where the training was interrupted between an epoch's last batch and its end.
+        steps = max(training.optimizer.steps - self._started_at, 1)
+        a_step = (time.monotonic() - self._started) / steps  # s
         left = training.batches * training.options.epochs - training.optimizer.steps
-        minutes, seconds = divmod(round(left / rate), 60)
-        images = rate * len(training.train) / training.batches
+        minutes, seconds = divmod(round(left * a_step), 60)
+        images = len(training.train) / training.batches / a_step
         self.say(
             f"epoch {entry['epoch']:.0f}/{training.options.epochs}  loss {entry['loss']:.4f}  "
             f"validation accuracy {1 - entry['validation_error']:.2%} "

@@ -6,7 +6,8 @@
 
 The training files are split, by the seed, into images to learn from and images to validate on:
 these choose the epoch to keep and the temperature. The test files are read once, when all that
-is done. The same seed and options give the same file, bit for bit, for any --threads.
+is done. On the same
+processor and NumPy the same seed and options give the same file, bit for bit, for any --threads.
 """
 
 import os
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _train(args)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (OSError, ValueError, TrainingError) as error:
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"numdraw.train: {error}\n")
         return 1
 
@@ -86,47 +87,55 @@ def _train(args: argparse.Namespace) -> int:
     examples = read_split(folder, "train")
     options, saved = _start(args, given, checkpoint)
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
-    training = Training(options, train, valid, threads=args.threads)
-    if saved is not None:
-        training.load(*saved, where=str(checkpoint))
-    # Saved before the first step: a folder that can't be written to is found out now.
-    save_checkpoint(checkpoint, *training.state())
-    progress = Progress(training, quiet=args.quiet)
-    progress.say(training.network.summary())
-    progress.say(
-        f"{len(train):,} images to train on, {len(valid):,} to validate on; "
-        f"{args.threads} threads; checkpoint {checkpoint}"
-    )
+    with Training(options, train, valid, threads=args.threads) as training:
+        if saved is not None:
+            training.load(*saved, where=str(checkpoint))
+        # Saved before the first step: a folder that can't be written to is found out now.
+        save_checkpoint(checkpoint, *training.state())
+        progress = Progress(training, quiet=args.quiet)
+        progress.say(training.network.summary())
+        progress.say(
+            f"{len(train):,} images to train on, {len(valid):,} to validate on; "
+            f"{args.threads} threads; checkpoint {checkpoint}"
+        )
+        if not _run(training, progress, checkpoint):
+            command = f"python -m numdraw.train --resume --out {args.out}"
+            if args.data is not None:
+                command += f" --data {args.data}"
+            sys.stderr.write(
+                f"stopped in epoch {training.epoch + 1}, batch {training.batch}; "
+                f"saved to {checkpoint}\ngo on with: {command}\n"
+            )
+            return INTERRUPTED
+        training.keep_best()
+        meta = _meta(training, options)
+        if not args.no_test:
+            test = read_split(folder, "t10k")
+            logits = training.predict(test.images)
+            probabilities = temper(logits, meta["calibration"]["temperature"])
+            meta["scores"]["test"] = scores(probabilities, test.labels)
+            meta["data"] |= test.sha256
+        save_checkpoint(args.out, training.network.arrays(), meta)
+    checkpoint.unlink()
+    progress.say(f"{_summary(meta)}\nwrote {args.out}")
+    return 0
+
+
+def _run(training: Training, progress: Progress, checkpoint: Path) -> bool:
+    """Train to the end, or until a signal says stop; whether it was the end.
+
+    A checkpoint is saved after every epoch, and where the training stops.
+    """
     with _stop_signals() as asked, progress:
         while not training.finished:
             while training.batch < training.batches and not asked:
                 progress.batch(training.step())
             if asked:
-                break
+                save_checkpoint(checkpoint, *training.state())
+                return False
             progress.epoch(training.end_epoch())
             save_checkpoint(checkpoint, *training.state())
-    if not training.finished:
-        save_checkpoint(checkpoint, *training.state())
-        command = f"python -m numdraw.train --resume --out {args.out}"
-        if args.data is not None:
-            command += f" --data {args.data}"
-        sys.stderr.write(
-            f"stopped in epoch {training.epoch + 1}, batch {training.batch}; "
-            f"saved to {checkpoint}\ngo on with: {command}\n"
-        )
-        return INTERRUPTED
-    training.keep_best()
-    meta = _meta(training, options)
-    if not args.no_test:
-        test = read_split(folder, "t10k")
-        probabilities = temper(training.predict(test.images), meta["calibration"]["temperature"])
-        meta["scores"]["test"] = scores(probabilities, test.labels)
-        meta["data"] |= test.sha256
-    save_checkpoint(args.out, training.network.arrays(), meta)
-    checkpoint.unlink()
-    training.close()
-    progress.say(f"{_summary(meta)}\nwrote {args.out}")
-    return 0
+    return True
 
 
 def _start(
@@ -146,7 +155,9 @@ def _start(
             )
         return replace(Options(), **given), None
     if not checkpoint.exists():
-        raise TrainingError(f"--resume expected {checkpoint}, got no such file")
+        raise TrainingError(
+            f"--resume expected {checkpoint}, got no such file; start anew without --resume"
+        )
     arrays, meta = load_checkpoint(checkpoint)
     options = Options.from_json(meta.get("options"), where=str(checkpoint))
     for name, value in given.items():

@@ -23,7 +23,7 @@ from numdraw.nn.parallel import ParallelGradient
 SPLIT, PARAMETERS, ORDER, MICRO_BATCH = range(4)
 
 
-class TrainingError(Exception):
+class TrainingError(ValueError):
     """A training that cannot start or go on."""
 
 
@@ -79,7 +79,7 @@ class Options:
         return models.mlp_architecture(self.hidden, self.dropout)
 
     def command(self) -> str:
-        """The command line that repeats the training."""
+        """The command line that repeats the training, all other options being the default."""
         hidden = " ".join(map(str, self.hidden))
         return (
             f"python -m numdraw.train --epochs {self.epochs} --batch-size {self.batch_size} "
@@ -98,7 +98,8 @@ class Options:
 class Training:
     """A network on its way from random parameters to the best that validation has seen.
 
-    `step` until `batch == batches`, then `end_epoch`, until `finished`; then `keep_best`.
+    A context, which has threads. In it: `step` until `batch == batches`, then `end_epoch`, until
+    `finished`; then `keep_best`.
     Between any two calls `state` holds all that another `Training` needs to go on to the same
     parameters, bit for bit.
 
@@ -247,8 +248,8 @@ class Training:
             raise CheckpointError(f"{where} expected {sorted(missing)} in its meta, got none")
         if meta["data"] != self.train.sha256:
             raise CheckpointError(
-                f"{where} expected the training files that it was begun with, "
-                f"got others: SHA-256 {self.train.sha256}"
+                f"{where} expected the training files that it was begun with, SHA-256 "
+                f"{meta['data']}, got {self.train.sha256}; name their folder with --data"
             )
         self.network.values[:] = arrays["values"]
         self._best_values[:] = arrays["best_values"]
@@ -262,7 +263,11 @@ class Training:
         self.history, self.best_epoch = list(meta["history"]), meta["best_epoch"]
         self._set_order()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Training":
+        """Nothing; leaving the context ends the threads."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """End the threads."""
         self._gradient.close()
 

@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -30,7 +31,8 @@ def npz(**arrays: np.ndarray) -> bytes:
 def test_round_trip(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "new" / "a.npz", ARRAYS, META)
     arrays, meta = load_checkpoint(tmp_path / "new" / "a.npz")
-    assert meta == {**META, "format": FORMAT}
+    sha256 = hashlib.sha256((tmp_path / "new" / "a.npz").read_bytes()).hexdigest()
+    assert meta == {**META, "format": FORMAT, "sha256": sha256}
     assert arrays.keys() == ARRAYS.keys()
     for name, array in arrays.items():
         assert array.dtype == ARRAYS[name].dtype

@@ -43,7 +43,8 @@ def test_reads_gz_where_plain_is_missing(tmp_path: Path) -> None:
 def test_missing_file_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError,
-        match="train-images-idx3-ubyte expected, got no such file; run scripts/fetch-data, "
+        match=r"expected train-images-idx3-ubyte or train-images-idx3-ubyte\.gz, got neither; "
+        "run scripts/fetch-data, "
         "or name the folder that has the four MNIST files with --data or NUMDRAW_DATA",
     ):
         read_split(tmp_path, "train")

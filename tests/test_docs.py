@@ -38,14 +38,26 @@ def test_every_flag_stands_in_the_readme(module: str) -> None:
         capture_output=True, text=True, check=True, cwd=ROOT,
     ).stdout  # fmt: skip
     flags = set(re.findall(r"--[a-z][a-z-]*", shown)) - {"--help"}
+    told = {
+        flag
+        for paragraph in README.split("\n\n")
+        if f"numdraw.{module}`" in paragraph
+        for flag in re.findall(r"`(--[a-z][a-z-]*)", paragraph)
+    }
     assert flags
-    assert {flag for flag in flags if f"`{flag}" not in README} == set()
+    assert flags - told == set()
+    assert told - flags == set()
 
 
 def test_every_route_stands_in_the_readme() -> None:
     routes = set(document()["paths"])
     assert "/api/predict" in routes
-    assert {route for route in routes if f"{route}" not in README} == set()
+    assert {route for route in routes if f" {route}`" not in README} == set()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_left_to_fill_in(path: Path) -> None:
+    assert re.findall(r"@[A-Z]+@", path.read_text()) == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

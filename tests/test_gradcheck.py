@@ -27,6 +27,7 @@ def test_relative_error_is_of_the_largest_element() -> None:
 
 def test_a_wrong_gradient_is_found_and_named() -> None:
     rng = np.random.default_rng(0)
-    errors = check_gradients(WrongLinear(4, 3, rng=rng, dtype=np.float64), rng.normal(size=(4, 5)))
+    layer = WrongLinear(4, 3, rng=rng, dtype=np.float64)
+    errors = check_gradients(layer, rng.normal(size=(4, 5)), rng=rng)
     assert errors["bias"] > 0.1
     assert max(errors["x"], errors["weight"]) < 1e-6

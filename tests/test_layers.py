@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def away_from_zero(*shape: int) -> np.ndarray:
     ids=lambda value: type(value).__name__,
 )
 def test_gradients_equal_the_loss_slope(layer: Layer, x: np.ndarray) -> None:
-    errors = check_gradients(layer, x)
+    errors = check_gradients(layer, x, rng=rng())
     assert set(errors) == {"x", *layer.parameters()}
     assert max(errors.values()) < TOLERANCE
 
@@ -90,10 +92,13 @@ def test_dropout_refuses_a_probability_outside(p: float) -> None:
 )
 def test_predicting_writes_nothing_to_the_layer_or_its_input(layer: Layer) -> None:
     before, x = dict(vars(layer)), away_from_zero(D, N)
-    kept = x.copy()
+    kept, parameters = x.copy(), copy.deepcopy(layer.parameters())
     layer.forward(x)
     assert vars(layer) == before
     assert (x == kept).all()
+    for name, parameter in layer.parameters().items():
+        assert (parameter.value == parameters[name].value).all()
+        assert (parameter.grad == parameters[name].grad).all()
 
 
 def test_replica_shares_values_and_has_gradients_of_its_own() -> None:

@@ -76,5 +76,9 @@ def test_nothing_below_one_is_taken(micro_batch: int, threads: int) -> None:
         ParallelGradient(network(), SoftmaxCrossEntropy(), micro_batch=micro_batch, threads=threads)
 
 
-def test_there_is_a_core() -> None:
-    assert cores() >= 1
+def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 4, 6}, raising=False)
+    assert cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert cores() == 1

@@ -77,7 +77,7 @@ def test_missing_data_says_how_to_get_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, tmp_path / "a.npz") == 1
-    assert "expected, got no such file; run scripts/fetch-data" in capsys.readouterr().err
+    assert "got neither; run scripts/fetch-data" in capsys.readouterr().err
 
 
 def test_resume_without_a_checkpoint_is_refused(
@@ -85,22 +85,26 @@ def test_resume_without_a_checkpoint_is_refused(
 ) -> None:
     assert run(made_data, tmp_path / "a.npz", "--resume") == 1
     path = tmp_path / "a.checkpoint.npz"
-    assert capsys.readouterr().err == f"numdraw.train: --resume expected {path}, got no such file\n"
+    assert capsys.readouterr().err == (
+        f"numdraw.train: --resume expected {path}, got no such file; start anew without --resume\n"
+    )
 
 
-def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send Ctrl-C's signal in the middle of it."""
+def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch, batch: int = 4) -> None:
+    """Send Ctrl-C's signal while a batch of it, of 8, is under way."""
     step = Training.step
 
     def stopping(training: Training) -> float:
-        if (training.epoch, training.batch) == (1, 3):
+        if (training.epoch, training.batch) == (1, batch - 1):
             os.kill(os.getpid(), signal.SIGINT)
         return step(training)
 
     monkeypatch.setattr(Training, "step", stopping)
 
 
+@pytest.mark.parametrize("batch", [1, 4, 8])
 def test_ctrl_c_saves_and_resume_goes_on_to_the_same_file(
+    batch: int,
     made_data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,15 +113,15 @@ def test_ctrl_c_saves_and_resume_goes_on_to_the_same_file(
     whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
     assert run(made_data, whole, *SMALL, "--quiet") == 0
     with monkeypatch.context() as patch:
-        stop_in_the_second_epoch(patch)
+        stop_in_the_second_epoch(patch, batch)
         assert run(made_data, parts, *SMALL, "--quiet") == 130
     checkpoint = tmp_path / "parts.checkpoint.npz"
     assert capsys.readouterr().err == (
-        f"stopped in epoch 2, batch 4; saved to {checkpoint}\n"
+        f"stopped in epoch 2, batch {batch}; saved to {checkpoint}\n"
         f"go on with: python -m numdraw.train --resume --out {parts} --data {made_data}\n"
     )
     assert not parts.exists()
-    assert run(made_data, parts, "--resume", "--quiet", "--threads", "1") == 0
+    assert run(made_data, parts, "--resume", "--threads", "1") == 0
     assert parts.read_bytes() == whole.read_bytes()
     assert not checkpoint.exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -159,7 +159,7 @@ def test_command_repeats_the_options() -> None:
         (lambda arrays, meta: meta.pop("steps"), r"expected \['steps'\] in its meta, got none"),
         (
             lambda arrays, meta: meta.update(data={"train": "0"}),
-            "expected the training files that it was begun with, got others: SHA-256",
+            r"begun with, SHA-256 {'train': '0'}, got {.*}; name their folder with --data",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """A neural network library in NumPy whose every gradient is written out by hand.
 
 Read it in this order: `layers`, `losses`, `network`, `optim`, `parallel`, `checkpoint`;
-`gradcheck` is how each gradient is proved right.
+`gradcheck` holds each gradient against the slope of the loss.
 
 The batch comes last: an array is (features, N) or (C, H, W, N), one example a column, so that
 a layer is `out = weight @ x + bias` as in the textbooks.
@@ -11,7 +11,7 @@ The key to single letters, the same in every file:
     N  examples in a batch        C  channels
     D  features in                H  rows of an image
     M  features out               W  columns of an image
-    K  classes
+    K  classes                    P  parameters of a network
 
 `d<name>` is the gradient of the loss with respect to `name`, with exactly its shape.
 """

@@ -7,6 +7,8 @@
 The members are stored, not compressed, so that their sizes are known before they are read.
 """
 
+import hashlib
+import io
 import json
 import os
 import zipfile
@@ -39,6 +41,7 @@ def save_checkpoint(path: PathLike, arrays: Mapping[str, Array], meta: Mapping[s
         meta: what JSON can hold; "format" is added.
 
     Raises:
+        TypeError, ValueError: JSON can't hold the meta.
         OSError: the folder cannot be written to, or the disk is full. An old file is unharmed.
     """
     path = Path(path)
@@ -61,7 +64,7 @@ def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
     """The arrays and the meta of a checkpoint.
 
     Returns:
-        The arrays by name, and the meta.
+        The arrays by name, and the meta with "sha256", the file's own.
 
     Raises:
         CheckpointError: the file is damaged, no checkpoint, or of a newer format.
@@ -69,7 +72,8 @@ def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        content = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {
                 info.filename.removesuffix(".npy"): _read_member(archive, info)
                 for info in archive.infolist()
@@ -78,7 +82,8 @@ def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
         raise
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} expected an .npz checkpoint, got {error}") from error
-    return members, _parse_meta(path, members)
+    meta = _parse_meta(path, members)
+    return members, {**meta, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:

@@ -173,7 +173,7 @@ class ReLU(Layer):
 
         dx = dout where x > 0, else 0
 
-    At x = 0 there is a kink and no derivative; 0 is taken, as everybody does.
+    At x = 0 there is a kink and no derivative; 0 is taken, as in PyTorch.
 
     In place: forward overwrites x when training (nobody else keeps it: the layer before is done
     with its output), and input_gradient overwrites dout. Kept for the gradients: out, for it is

@@ -1,0 +1,198 @@
+"""Turns a drawing, strokes or pixels, into the 28x28 image of MNIST's convention.
+
+MNIST's training images set the convention: the ink fits a box of 20x20 px, its shape kept, and
+its centre of mass lies at pixel (14, 14), counted from 0. Coordinates here are x, y in px of that
+frame, y down, pixel centres at whole numbers, unless a name says otherwise.
+
+Everything is a distance: with d px from a pixel's centre to the edge of the ink, negative inside,
+the pixel's ink is clip(0.5 - d, 0, 1). Strokes give the middle of the pen's line, which is drawn
+with the standard pen. Pixels give the outline of the ink, which moves in or out until its lines
+have the standard width. So neither the canvas nor the pen can be told from the image, unless the
+pen was wider than a fifth of the drawing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numdraw._distance import Floats, centre_line, interpolate, nearest, outline, resampling
+from numdraw._drawing import (
+    MAX_POINTS,
+    MAX_SIDE,
+    DrawingError,
+    kind_of,
+    read_pixels,
+    read_strokes,
+)
+
+__all__ = [
+    "MAX_POINTS",
+    "MAX_SIDE",
+    "SIDE",
+    "VERSION",
+    "DrawingError",
+    "Rendered",
+    "image_from_pixels",
+    "image_from_strokes",
+    "render",
+]
+
+VERSION = 1  # of the images that come out; weights are trained for one
+
+SIDE = 28  # px
+BOX = 20  # px; the longer side of the ink
+CENTRE = 14.0  # px; the mean centre of mass of MNIST's training images is (14.01, 14.00)
+LINE_WIDTH = 2.3  # px; the median of MNIST's training images
+LEAST_WIDTH = 0.8 * LINE_WIDTH  # px, of what is thinner than the other lines of a picture
+MAX_SHRINK = 1.1  # px, how far an edge moves in; lines over 4.5 px have blots, and are best left
+
+MIN_EXTENT = 1e-9  # canvas px, or times the greatest coordinate; less is rounding, so a dot
+MIN_INK = 32  # of 255; what is fainter is the noise of an empty picture
+
+STEP = 0.2  # px between samples of a line, which leaves its edge right to 0.01 px
+MAX_SAMPLES = 16_381  # of a scribble; a prime, so that repeated lines fill each other's gaps
+FINE = 5  # cells a px when pixels are traced
+
+_AXIS = np.arange(SIDE, dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
+class Rendered:
+    """What the network sees of a drawing.
+
+    Attributes:
+        image: (28, 28) float32 in [0, 1], 1 = ink.
+        box: x0, y0, x1, y1 of the ink in the drawing's own coordinates: around its points, or
+            along the edges of its inked pixels.
+    """
+
+    image: NDArray[np.float32]
+    box: tuple[float, float, float, float]
+
+
+def render(drawing: Any) -> Rendered:
+    """The image and the box of a drawing.
+
+    Args:
+        drawing: {"strokes": strokes} or {"pixels": pixels}, or one of the two by itself: three
+            levels of lists are strokes, two are pixels.
+
+    Raises:
+        DrawingError: it is neither, or there is nothing in it to draw.
+    """
+    kind, ink = kind_of(drawing)
+    return _render_strokes(ink) if kind == "strokes" else _render_pixels(ink)
+
+
+def image_from_strokes(strokes: Any) -> NDArray[np.float32]:
+    """(28, 28) image in [0, 1], 1 = ink, of strokes, each a list of [x, y] in canvas px, y down.
+
+    Raises:
+        DrawingError: they are malformed, or nothing but a dot.
+    """
+    return _render_strokes(strokes).image
+
+
+def image_from_pixels(pixels: Any) -> NDArray[np.float32]:
+    """(28, 28) image in [0, 1], 1 = ink, of rows of numbers 0..255, 255 = ink.
+
+    Raises:
+        DrawingError: they are malformed, empty, inverted, or nothing but a dot.
+    """
+    return _render_pixels(pixels).image
+
+
+def _render_strokes(strokes: Any) -> Rendered:
+    xy, ends = read_strokes(strokes)
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    extent = float((high - low).max())
+    if extent <= MIN_EXTENT * max(1.0, float(np.abs(xy).max())):
+        raise DrawingError("strokes expected a line, got a single dot")
+    scale = (BOX - LINE_WIDTH) / extent
+    line = _samples((xy - (low + high) / 2) * scale, ends)
+    reach = LINE_WIDTH / 2 + 0.5
+
+    def ink_at(place: Floats) -> Floats:
+        return reach - nearest(line + place, (SIDE, SIDE), reach)
+
+    image = _centred(ink_at, (high - low) * scale + LINE_WIDTH)
+    return Rendered(image, (float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+
+
+def _render_pixels(pixels: Any) -> Rendered:
+    ink = read_pixels(pixels)
+    peak = float(ink.max())
+    if peak < MIN_INK:
+        raise DrawingError(
+            f"pixels expected ink from {MIN_INK} to 255, got at most {peak:g}; 255 is full ink"
+        )
+    inked = ink > peak / 4
+    border = inked[0].all() and inked[-1].all() and inked[:, 0].all() and inked[:, -1].all()
+    if border and inked.mean() > 0.5:
+        raise DrawingError(
+            "pixels expected ink, 255, on an empty ground, 0, got a ground of ink; "
+            "subtract them from 255"
+        )
+    y, x = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
+    x0, y0, x1, y1 = int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1
+    # A pixel more on each side: the faint ones tell where in the last inked one the edge is.
+    ink = ink[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1]
+    cell = max(x1 - x0, y1 - y0) / (BOX * FINE)  # canvas px
+    grid = resampling(ink.shape[0], cell) @ ink @ resampling(ink.shape[1], cell).T
+    # The edge is at half the full ink; at less where lines are too thin to fill a cell.
+    grid -= min(peak / 2, 0.6 * float(np.vdot(grid, grid) / grid.sum()))
+    edge = outline(grid)
+    middle, width = centre_line(grid, edge)
+    low = np.minimum(edge.min(axis=0) + width / 2, middle.min(axis=0))
+    high = np.maximum(edge.max(axis=0) - width / 2, middle.max(axis=0))
+    extent = float((high - low).max())
+    if extent < width / 2:
+        raise DrawingError("pixels expected lines, got a single dot")
+    fitted = width * BOX / (extent + width)  # px, the lines' width if it were left as it is
+    line_width = max(LINE_WIDTH, fitted - 2 * MAX_SHRINK)
+    scale = (BOX - line_width) / extent  # px a cell
+    grow = (line_width - width * scale) / 2
+    centre = (low + high) / 2
+    edge, middle = (edge - centre) * scale, (middle - centre) * scale
+    reach = abs(grow) + 0.5
+    least_reach = LEAST_WIDTH / 2 + 0.5
+
+    def ink_at(place: Floats) -> Floats:
+        x, y = (_AXIS - place[:, None]) / scale + centre[:, None]
+        distance = nearest(edge + place, (SIDE, SIDE), reach)
+        ink = 0.5 + grow + np.where(interpolate(grid, x, y) > 0, distance, -distance)
+        # Lines that are thinner than the others must not vanish when the edge moves in.
+        return np.maximum(ink, least_reach - nearest(middle + place, (SIDE, SIDE), least_reach))
+
+    image = _centred(ink_at, (high - low) * scale + line_width)
+    return Rendered(image, (float(x0), float(y0), float(x1), float(y1)))
+
+
+def _centred(ink_at: Callable[[Floats], Floats], size: Floats) -> NDArray[np.float32]:
+    """The ink with its centre of mass at CENTRE, or as near as its box stays in the frame.
+
+    Args:
+        ink_at: the ink, not yet clipped, when the middle of its box is at a place.
+        size: width and height of the box.
+    """
+    place = np.full(2, (SIDE - 1) / 2)
+    ink = np.clip(ink_at(place), 0, 1)
+    mass = np.array([ink.sum(axis=0) @ _AXIS, ink.sum(axis=1) @ _AXIS]) / ink.sum()
+    room = (SIDE - size) / 2
+    ink = ink_at(place + np.clip(CENTRE - mass, -room, room))
+    return np.clip(ink, 0, 1).astype(np.float32)
+
+
+def _samples(xy: Floats, ends: NDArray[np.intp]) -> Floats:
+    """Points at most STEP apart along the strokes; `ends` are their last points' indices."""
+    way = np.diff(xy, axis=0)
+    way[ends[:-1]] = 0  # nothing is drawn between two strokes
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(way[:, 0], way[:, 1]))])
+    at = np.arange(0, along[-1], max(STEP, along[-1] / MAX_SAMPLES))
+    line = np.stack([np.interp(at, along, xy[:, 0]), np.interp(at, along, xy[:, 1])], axis=1)
+    # The points themselves make sharp tips exact; of too many, the strokes' first and last ones.
+    tips = xy if len(xy) <= MAX_SAMPLES else np.concatenate([xy[ends], xy[ends[:-1] + 1], xy[:1]])
+    return np.concatenate([line, tips])
