@@ -22,7 +22,7 @@ from typing import Any
 ACCESS = logging.getLogger("numdraw.access")
 ERROR = logging.getLogger("numdraw.error")
 
-MAX_TRACEBACK = 2500  # characters; the line then fits PIPE_BUF, so lines of workers never mix
+MAX_TRACEBACK = 2500  # bytes in JSON; the line then fits PIPE_BUF, so lines of workers never mix
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII: no control character gets out
 
@@ -100,4 +100,8 @@ class LineHandler(logging.Handler):
 
 
 def _tail(error: BaseException, trace: TracebackType | None) -> str:
-    return "".join(traceback.format_exception(type(error), error, trace))[-MAX_TRACEBACK:]
+    """The end of a traceback, cut so that it is short in JSON too, where "é" takes six bytes."""
+    text = "".join(traceback.format_exception(type(error), error, trace))[-MAX_TRACEBACK:]
+    while len(_encode(text)) > MAX_TRACEBACK:
+        text = text[len(text) // 8 + 1 :]
+    return text

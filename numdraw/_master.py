@@ -199,7 +199,7 @@ def _work(
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, _leave_to_the_wakeup_fd)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # bjoern handles SIGINT while it runs; SIGTTOU comes to who logs to a terminal from behind.
+        # bjoern handles SIGINT while it runs; SIGTTOU comes to whoever logs to a terminal from behind.
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTTOU):
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
@@ -240,7 +240,7 @@ def _ignores_sigint() -> bool:
         for line in status:
             if line.startswith("SigIgn:"):
                 return bool(int(line.split()[1], 16) >> (signal.SIGINT - 1) & 1)
-    return False  # not Linux: it can't be told, and is most unlikely
+    return False  # not Linux: it cannot be told, and the moment is a few ms long
 
 
 def _close_idle_connections() -> None:

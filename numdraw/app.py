@@ -74,7 +74,7 @@ def make_app(predictor: Predictor, *, public: Path | None = None) -> "App":
 class App:
     """A WSGI application (PEP 3333) that holds no state between requests.
 
-    `ready` is what /health/ready answers; who stops the server sets it to False first.
+    `ready` is what /health/ready answers; whoever stops the server sets it to False first.
     """
 
     def __init__(self, predictor: Predictor, files: static.Static | None = None) -> None:

@@ -40,7 +40,7 @@ KEEPALIVE = 60  # s of silence until the kernel asks whether the client is still
 CONNECT_TIMEOUT = 1.0  # s; a live server accepts at once
 
 
-class StartError(Exception):
+class StartError(ValueError):
     """Why the server can't start: what was expected, what is there, and the fix."""
 
 

@@ -64,10 +64,11 @@ def test_standard_logging_calls_work_too(logger: logging.Logger, tmp_path: Path)
     assert line["traceback"].endswith("KeyError: 'k'\n")
 
 
-def test_a_long_traceback_is_cut_to_fit_a_pipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("character", ["x", "é", "\n", "😀"])
+def test_a_long_traceback_is_cut_to_fit_a_pipe(tmp_path: Path, character: str) -> None:
     fd = write_to(ERROR, tmp_path / "log")
     try:
-        raise ValueError("x" * 100_000 + " the end")
+        raise ValueError(character * 100_000 + " the end")
     except ValueError as error:
         log_exception("unexpected error", error, request_id="r1")
     finally:
