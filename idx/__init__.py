@@ -6,7 +6,8 @@
     mapped = idx.memmap("train-images-idx3-ubyte")   # nothing read until it is touched
 
 All that is wrong with a file's content is an IdxError (a ValueError) that names the file and the
-byte; a file that is missing or may not be read is the usual OSError.
+byte; a file that is missing or may not be read is the usual OSError. The format allows arrays of
+255 dimensions; NumPy holds at most 64, and more are refused.
 """
 
 from idx._format import IdxError

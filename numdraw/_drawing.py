@@ -49,7 +49,14 @@ def kind_of(drawing: Any) -> tuple[str, Any]:
     first = drawing[0]
     if not _is_list(first):
         raise DrawingError(f"drawing[0] expected a stroke or a row of pixels, got {_brief(first)}")
-    return "pixels" if len(first) and not _is_list(first[0]) else "strokes", drawing
+    if not len(first) or _is_list(first[0]):
+        return "strokes", drawing
+    if len(first) == 2:  # most likely one stroke, and no picture 2 px wide
+        raise DrawingError(
+            "drawing expected strokes, lists of points, or rows of more than two pixels, got a list "
+            'of pairs; put a stroke into a list, a picture 2 px wide into {"pixels": ...}'
+        )
+    return "pixels", drawing
 
 
 def read_strokes(strokes: Any) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

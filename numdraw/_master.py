@@ -199,7 +199,8 @@ def _work(
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, _leave_to_the_wakeup_fd)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # bjoern handles SIGINT while it runs; SIGTTOU comes to whoever logs to a terminal from behind.
+        # bjoern handles SIGINT while it runs; SIGTTOU comes to whoever logs to a terminal from the
+        # background.
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTTOU):
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)

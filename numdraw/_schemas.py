@@ -18,7 +18,7 @@ def schemas() -> Json:
     confidence = {**probability, "description": "How likely `digit` is right."}
     is_digit = {
         "type": "boolean",
-        "description": "Whether it is taken for a digit; so far always true, for whatever was drawn.",
+        "description": "Whether it is taken for a digit; so far always true, whatever was drawn.",
     }
     version = {"type": "string", "minLength": 1, "examples": ["mlp-1f3a9c20"]}
     coordinate = {"type": "number", "minimum": -MAX_COORDINATE, "maximum": MAX_COORDINATE}

@@ -52,6 +52,22 @@ def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
     return Path(given or os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
 
 
+def find_split(folder: Path, split: str) -> tuple[Path, Path]:
+    """The files of a split's images and labels, unread.
+
+    Args:
+        folder: where the files are, plain or with .gz.
+        split: "train" or "t10k".
+
+    Raises:
+        FileNotFoundError: a file is missing; the message says how to get it.
+    """
+    return (
+        _find(folder, f"{split}-images-idx3-ubyte"),
+        _find(folder, f"{split}-labels-idx1-ubyte"),
+    )
+
+
 def read_split(folder: Path, split: str) -> Examples:
     """The examples of a split.
 
@@ -64,8 +80,7 @@ def read_split(folder: Path, split: str) -> Examples:
         idx.IdxError: a file is damaged.
         ValueError: the two files do not hold images and labels of digits, one for one.
     """
-    images_path = _find(folder, f"{split}-images-idx3-ubyte")
-    labels_path = _find(folder, f"{split}-labels-idx1-ubyte")
+    images_path, labels_path = find_split(folder, split)
     images, labels = idx.read(images_path), idx.read(labels_path)
     if images.dtype != np.uint8 or images.shape[1:] != INPUT:
         raise ValueError(

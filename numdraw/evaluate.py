@@ -13,6 +13,7 @@ import argparse
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def read_drawings(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not isinstance(drawing, dict):
                     raise ValueError(f"{path}:{number} expected an object, got {drawing!r:.50}")
                 yield number, drawing
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} expected whole gzip data, got {error}") from error
 
 

@@ -1,5 +1,6 @@
 """The named architectures, each made from a description that the weights file carries."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +12,7 @@ from numdraw.nn.network import Sequential
 
 INPUT = (28, 28)  # px, rows and columns of an image
 CLASSES = 10
-MAX_HIDDEN = 8  # layers
-MAX_UNITS = 16_384  # a layer; keeps a damaged description from asking for all the memory
+MAX_PARAMETERS = 10_000_000  # 40 MB; keeps a damaged description from asking for all the memory
 MICRO_BATCH = 64  # examples; 784 x 64 inputs and what the layers keep of them fit into 1 MiB
 
 
@@ -40,13 +40,19 @@ def build(architecture: Mapping[str, Any], *, rng: np.random.Generator) -> Seque
     if (
         architecture.get("name") != "mlp"
         or not isinstance(hidden, list)
-        or len(hidden) > MAX_HIDDEN
-        or not all(type(units) is int and 0 < units <= MAX_UNITS for units in hidden)
+        or not all(type(units) is int and units > 0 for units in hidden)
         or not isinstance(dropout, int | float)
     ):
         raise ValueError(
-            f'architecture expected {{"name": "mlp", "hidden": [up to {MAX_HIDDEN} numbers in '
-            f'1..{MAX_UNITS}], "dropout": number}}, got {str(dict(architecture))[:200]}'
+            'architecture expected {"name": "mlp", "hidden": [numbers above 0], '
+            f'"dropout": number}}, got {str(dict(architecture))[:200]}'
+        )
+    sizes = [math.prod(INPUT), *hidden, CLASSES]
+    parameters = sum((features + 1) * units for features, units in itertools.pairwise(sizes))
+    if parameters > MAX_PARAMETERS:
+        raise ValueError(
+            f"architecture expected at most {MAX_PARAMETERS:,} parameters, "
+            f"got {parameters:,} of hidden layers {str(hidden)[:100]}"
         )
     layers: list[Layer] = [Flatten()]
     features = math.prod(INPUT)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numdraw import _resources, models, preprocess
-from numdraw.calibrate import temper
+from numdraw.calibrate import HIGHEST, LOWEST, temper
 from numdraw.nn.checkpoint import CheckpointError, load_checkpoint
 from numdraw.nn.layers import Array
 from numdraw.nn.network import Sequential
@@ -59,7 +59,7 @@ class Predictions:
 class Predictor:
     """A trained network that reads drawings.
 
-    Nothing in it changes after it is made, so threads can share one.
+    Predicting changes nothing in it, so threads can share one.
 
     Attributes:
         version: the architecture and the first digits of the file's SHA-256: "mlp-1f3a9c20".
@@ -168,8 +168,9 @@ class Predictor:
 def _temperature(path: Path, meta: Mapping[str, Any]) -> float:
     calibration = meta.get("calibration")
     temperature = calibration.get("temperature") if isinstance(calibration, dict) else None
-    if type(temperature) is not float or not 0.0 < temperature < float("inf"):
+    if type(temperature) is not float or not LOWEST <= temperature <= HIGHEST:
         raise CheckpointError(
-            f"{path} expected calibration.temperature above 0, got {temperature!r:.200}"
+            f"{path} expected calibration.temperature from {LOWEST} to {HIGHEST}, "
+            f"got {temperature!r:.200}"
         )
     return temperature

@@ -19,6 +19,8 @@ if "numpy" not in sys.modules:
         os.environ[variable] = "1"
 
 import argparse
+import re
+import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +30,7 @@ from typing import Any
 
 from numdraw import __version__, preprocess
 from numdraw.calibrate import fit_temperature, temper
-from numdraw.data import data_folder, read_split, split_validation
+from numdraw.data import data_folder, find_split, read_split, split_validation
 from numdraw.metrics import scores
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.nn.parallel import cores, one_blas_thread
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with one_blas_thread():
             return _train(args)
     except KeyboardInterrupt:
+        _say_how_to_go_on(args)
         return INTERRUPTED
     except (OSError, ValueError) as error:
         sys.stderr.write(f"numdraw.train: {error}\n")
@@ -61,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", default=None, help="folder of the four IDX files (NUMDRAW_DATA, or data/)")
-    add("--out", type=Path, default=OUT, help=f"the weights file to write ({OUT})")
+    add("--out", type=_file, default=OUT, help=f"the weights file to write ({OUT})")
     add("--resume", action="store_true", default=False, help="go on from the last checkpoint")
     add("--epochs", type=_positive, help=f"passes over the images ({defaults.epochs})")
     add("--batch-size", type=_positive, help=f"images a step ({defaults.batch_size})")
@@ -77,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> int:
-    checkpoint = args.out.with_suffix(".checkpoint.npz")
+    checkpoint = _checkpoint(args)
     given = {
         name: tuple(value) if name == "hidden" else value
         for name, value in vars(args).items()
@@ -85,6 +88,8 @@ def _train(args: argparse.Namespace) -> int:
     }
     folder = data_folder(args.data)
     examples = read_split(folder, "train")
+    if not args.no_test:
+        find_split(folder, "t10k")  # so that a missing file is found out now
     options, saved = _start(args, given, checkpoint)
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
     with Training(options, train, valid, threads=args.threads) as training:
@@ -98,27 +103,39 @@ def _train(args: argparse.Namespace) -> int:
             f"{len(train):,} images to train on, {len(valid):,} to validate on; "
             f"{args.threads} threads; checkpoint {checkpoint}"
         )
-        if not _run(training, progress, checkpoint):
-            command = f"python -m numdraw.train --resume --out {args.out}"
-            if args.data is not None:
-                command += f" --data {args.data}"
-            sys.stderr.write(
-                f"stopped in epoch {training.epoch + 1}, batch {training.batch}; "
-                f"saved to {checkpoint}\ngo on with: {command}\n"
-            )
-            return INTERRUPTED
-        training.keep_best()
-        meta = _meta(training, options)
-        if not args.no_test:
-            test = read_split(folder, "t10k")
-            logits = training.predict(test.images)
-            probabilities = temper(logits, meta["calibration"]["temperature"])
-            meta["scores"]["test"] = scores(probabilities, test.labels)
-            meta["data"] |= test.sha256
-        save_checkpoint(args.out, training.network.arrays(), meta)
+        try:
+            if not _run(training, progress, checkpoint):
+                place = f"epoch {training.epoch + 1}, batch {training.batch}"
+                sys.stderr.write(f"stopped in {place}; saved to {checkpoint}\n")
+                _say_how_to_go_on(args)
+                return INTERRUPTED
+            training.keep_best()
+            meta = _meta(training, options, folder=None if args.no_test else folder)
+            save_checkpoint(args.out, training.network.arrays(), meta)
+        except TrainingError as error:
+            raise TrainingError(f"{error}; delete {checkpoint} first") from error
+        except OSError:
+            _say_how_to_go_on(args)
+            raise
     checkpoint.unlink()
     progress.say(f"{_summary(meta)}\nwrote {args.out}")
     return 0
+
+
+def _checkpoint(args: argparse.Namespace) -> Path:
+    """The file beside --out that holds an unfinished training."""
+    out: Path = args.out
+    return out.with_name(out.name.removesuffix(".npz") + ".checkpoint.npz")
+
+
+def _say_how_to_go_on(args: argparse.Namespace) -> None:
+    if not _checkpoint(args).exists():
+        return
+    command = ["python", "-m", "numdraw.train", "--resume", "--out", str(args.out)]
+    if args.data is not None:
+        command += ["--data", args.data]
+    command += ["--no-test"] * args.no_test + ["--quiet"] * args.quiet
+    sys.stderr.write(f"go on with: {shlex.join(command)}\n")
 
 
 def _run(training: Training, progress: Progress, checkpoint: Path) -> bool:
@@ -169,11 +186,17 @@ def _start(
     return options, (arrays, meta)
 
 
-def _meta(training: Training, options: Options) -> dict[str, Any]:
-    """The model card that the weights file carries: what was done, with what, and how it went."""
+def _meta(training: Training, options: Options, *, folder: Path | None) -> dict[str, Any]:
+    """The model card that the weights file carries: what was done, with what, and how it went.
+
+    Args:
+        training: done, with the parameters to keep.
+        options: its own.
+        folder: of the test files; None leaves them unread.
+    """
     logits, labels = training.predict(training.valid.images), training.valid.labels
     temperature = fit_temperature(logits, labels)
-    return {
+    meta: dict[str, Any] = {
         "architecture": options.architecture(),
         "calibration": {"temperature": temperature},
         "command": options.command(),
@@ -185,6 +208,12 @@ def _meta(training: Training, options: Options) -> dict[str, Any]:
         "preprocessing": preprocess.VERSION,
         "scores": {"validation": scores(temper(logits, temperature), labels)},
     }
+    if folder is not None:
+        test = read_split(folder, "t10k")
+        probabilities = temper(training.predict(test.images), temperature)
+        meta["scores"]["test"] = scores(probabilities, test.labels)
+        meta["data"] |= test.sha256
+    return meta
 
 
 def _summary(meta: dict[str, Any]) -> str:
@@ -212,16 +241,27 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.name or path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected the name of a file, got {text!r}")
+    return path
+
+
 def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
+    value = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1 to 999999999, got {text[:50]!r}"
+        )
     return value
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    if not re.fullmatch("[0-9]{1,99}", text):
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of at least 0, got {text[:50]!r}"
+        )
     return int(text)
 
 

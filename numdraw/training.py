@@ -22,6 +22,8 @@ from numdraw.nn.parallel import ParallelGradient
 # stream, and where in the training it is. So they do not depend on threads or on interruptions.
 SPLIT, PARAMETERS, ORDER, MICRO_BATCH = range(4)
 
+ENTRY = {"epoch", "loss", "validation_loss", "validation_error"}  # of the history
+
 
 class TrainingError(ValueError):
     """A training that cannot start or go on."""
@@ -70,9 +72,21 @@ class Options:
             given = dict(values)
             given["hidden"] = tuple(given["hidden"])
             given["augmentation"] = Augmentation(**given["augmentation"])
-            return cls(**given)
+            options = cls(**given)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{where} expected training options, got {error}") from error
+        for name, default in asdict(cls()).items():
+            value = getattr(options, name)
+            if name != "augmentation" and type(value) is not type(default):
+                raise CheckpointError(
+                    f"{where} expected a {type(default).__name__} as its option {name}, "
+                    f"got {value!r:.50}"
+                )
+        if min(options.epochs, options.batch_size, options.validation) < 1:
+            raise CheckpointError(
+                f"{where} expected epochs, batch_size and validation of at least 1, got fewer"
+            )
+        return options
 
     def architecture(self) -> dict[str, Any]:
         """The network's description, for `models.build` and the weights file."""
@@ -167,10 +181,7 @@ class Training:
 
         loss = self._gradient(len(batch), load)
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss expected a finite number, got {loss} in epoch {self.epoch + 1}, "
-                f"batch {self.batch + 1}; train anew with a lower --lr than {options.lr}"
-            )
+            raise self._diverged(f"{loss} in batch {self.batch + 1}")
         self.optimizer.step(self.schedule(self.optimizer.steps), self._gradient.executor)
         self.loss_sum += loss * len(batch)
         self.batch += 1
@@ -180,6 +191,9 @@ class Training:
         """Validate, keep the parameters if they are the best, and return the history's new entry.
 
         The best has the lowest validation error, and among equals the lowest loss.
+
+        Raises:
+            TrainingError: the loss is no longer finite.
         """
         logits = self.predict(self.valid.images)
         log_p = log_softmax(logits.T.astype(np.float64))
@@ -190,6 +204,8 @@ class Training:
             "validation_loss": float(-log_p[labels, np.arange(len(labels))].mean()),
             "validation_error": error_rate(logits.argmax(axis=1), labels),
         }
+        if not math.isfinite(entry["loss"] + entry["validation_loss"]):
+            raise self._diverged(f"a validation loss of {entry['validation_loss']}")
         if self.best_epoch == 0 or _merit(entry) < _merit(self.history[self.best_epoch - 1]):
             self.best_epoch = self.epoch + 1
             self._best_values[:] = self.network.values
@@ -246,6 +262,13 @@ class Training:
             raise CheckpointError(f"{where} expected a checkpoint of this network, got another's")
         if missing := my_meta.keys() - meta.keys():
             raise CheckpointError(f"{where} expected {sorted(missing)} in its meta, got none")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise CheckpointError(f"{where} expected finite numbers, got NaN or inf")
+        if not self._could_have_been(meta):
+            raise CheckpointError(
+                f"{where} expected epoch, batch, steps and history of this training, "
+                "got others; delete it to train anew"
+            )
         if meta["data"] != self.train.sha256:
             raise CheckpointError(
                 f"{where} expected the training files that it was begun with, SHA-256 "
@@ -263,6 +286,23 @@ class Training:
         self.history, self.best_epoch = list(meta["history"]), meta["best_epoch"]
         self._set_order()
 
+    def _could_have_been(self, meta: Mapping[str, Any]) -> bool:
+        """Whether a meta's numbers are such as this training passes through."""
+        numbers = [meta[name] for name in ("epoch", "batch", "best_epoch", "steps")]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            return False
+        epoch, batch, best_epoch, steps = numbers
+        history = meta["history"]
+        return (
+            isinstance(meta["loss_sum"], float)
+            and isinstance(history, list)
+            and len(history) == epoch <= self.options.epochs
+            and all(isinstance(entry, dict) and entry.keys() == ENTRY for entry in history)
+            and min(epoch, 1) <= best_epoch <= epoch
+            and batch <= self.batches
+            and steps == epoch * self.batches + batch
+        )
+
     def __enter__(self) -> "Training":
         """Nothing; leaving the context ends the threads."""
         return self
@@ -270,6 +310,12 @@ class Training:
     def __exit__(self, *error: object) -> None:
         """End the threads."""
         self._gradient.close()
+
+    def _diverged(self, got: str) -> TrainingError:
+        return TrainingError(
+            f"the loss expected a finite number, got {got} of epoch {self.epoch + 1}; "
+            f"train anew with a lower --lr than {self.options.lr}"
+        )
 
     def _set_order(self) -> None:
         self._order = self.options.rng(ORDER, self.epoch).permutation(len(self.train))

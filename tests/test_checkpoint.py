@@ -110,6 +110,24 @@ def test_a_compressed_member_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize(
+    "header", ["{", "{'a': 'b", "(1", "{'descr': '<f8', 'shape': (1,)}", "\\0"]
+)
+def test_a_header_that_is_no_header_is_refused(tmp_path: Path, header: str) -> None:
+    magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", magic + header.encode())
+    with pytest.raises(CheckpointError, match=r"expected an \.npz checkpoint, got"):
+        load_checkpoint(tmp_path / "a.npz")
+
+
+def test_a_member_of_another_npy_version_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x02\x00" + bytes(100))
+    with pytest.raises(CheckpointError, match=r"a\.npy in \.npy version \(2, 0\), where it is"):
+        load_checkpoint(tmp_path / "a.npz")
+
+
 def test_a_header_larger_than_its_member_takes_no_memory(tmp_path: Path) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(

@@ -67,6 +67,8 @@ def test_the_drawing_is_left_as_it_was() -> None:
         (["ab"], "drawing[0] expected a stroke or a row of pixels, got 'ab'"),
         (np.zeros(3), "drawing[0] expected a stroke or a row of pixels, got 0.0"),
         ({}, 'drawing expected one key, "strokes" or "pixels", got []'),
+        (SEVEN[0], "drawing expected strokes, lists of points, or rows of more than two pixels"),
+        (np.array(SEVEN[0]), "drawing expected strokes, lists of points, or rows of more than two"),
         ({"stroke": SEVEN}, 'drawing expected one key, "strokes" or "pixels", got [\'stroke\']'),
         (
             {"strokes": SEVEN, "pixels": [[255]]},

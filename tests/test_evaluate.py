@@ -69,6 +69,7 @@ def test_table_names_the_model_and_each_source(
         (lines({"label": 7, "strokes": SEVEN}), 'expected a "label" of one digit, got 7'),
         (lines({"strokes": SEVEN}), 'expected a "label" of one digit, got None'),
         (lines({"label": "7", "strokes": SEVEN}, {"label": "7"}), "ink.jsonl:2: "),
+        (gzip.compress(b"x" * 100)[:10] + b"\xff" * 9, "ink.jsonl expected whole gzip data, got"),
         (gzip.compress(b"x" * 100)[:-9], "ink.jsonl expected whole gzip data, got"),
     ],
 )

@@ -38,11 +38,19 @@ def test_description_survives_json() -> None:
         {"name": "mlp", "hidden": "32", "dropout": 0.1},
         {"name": "mlp", "hidden": [32, -1], "dropout": 0.1},
         {"name": "mlp", "hidden": [True], "dropout": 0.1},
-        {"name": "mlp", "hidden": [10**9], "dropout": 0.1},
-        {"name": "mlp", "hidden": [8] * 9, "dropout": 0.1},
         {"name": "mlp", "hidden": [32], "dropout": "0.1"},
     ],
 )
 def test_unknown_descriptions_are_refused(architecture: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r'architecture expected {"name": "mlp", .* got {'):
         build(architecture, rng=rng())
+
+
+@pytest.mark.parametrize("hidden", [[10**9], [16_384] * 8])
+def test_a_description_of_too_many_parameters_is_refused_before_they_take_memory(
+    hidden: list[int],
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"architecture expected at most 10,000,000 parameters, got .* \[1"
+    ):
+        build(mlp_architecture(hidden, 0.0), rng=rng())

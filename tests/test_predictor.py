@@ -163,9 +163,9 @@ def test_missing_file_is_named_with_the_fix(tmp_path: Path) -> None:
         ({"architecture": None}, "architecture expected an object, got None"),
         ({"architecture": {"name": "rnn"}}, 'architecture expected {"name": "mlp"'),
         ({"architecture": mlp_architecture([9], 0.0)}, "expected linear1.weight of float32 .9, "),
-        ({"calibration": None}, "expected calibration.temperature above 0, got None"),
-        ({"calibration": {"temperature": 0.0}}, "calibration.temperature above 0, got 0.0"),
-        ({"calibration": {"temperature": "1"}}, "calibration.temperature above 0, got '1'"),
+        ({"calibration": None}, "expected calibration.temperature from 0.05 to 20.0, got None"),
+        ({"calibration": {"temperature": 0.0}}, "temperature from 0.05 to 20.0, got 0.0"),
+        ({"calibration": {"temperature": "1"}}, "temperature from 0.05 to 20.0, got '1'"),
     ],
 )
 def test_weights_of_something_else_are_refused(

@@ -8,13 +8,14 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from numdraw import train
 from numdraw.data import read_split
-from numdraw.nn.checkpoint import load_checkpoint
+from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.predictor import Predictor
 from numdraw.training import Training
 
@@ -80,6 +81,88 @@ def test_missing_data_says_how_to_get_it(
     assert "got neither; run scripts/fetch-data" in capsys.readouterr().err
 
 
+def test_missing_test_files_are_found_out_before_training(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "half"
+    folder.mkdir()
+    for path in made_data.glob("train-*"):
+        (folder / path.name).symlink_to(path)
+    assert run(folder, tmp_path / "a.npz", *SMALL) == 1
+    shown = capsys.readouterr().err
+    assert "expected t10k-images-idx3-ubyte" in shown
+    assert "epoch" not in shown
+    assert run(folder, tmp_path / "a.npz", *SMALL, "--no-test", "--quiet") == 0
+
+
+def test_ctrl_c_while_scoring_says_how_to_go_on(
+    made_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "my digits.npz"
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("numdraw.train.fit_temperature", interrupt)
+        assert run(made_data, out, *SMALL, "--quiet", "--no-test") == 130
+    assert capsys.readouterr().err == (
+        f"go on with: python -m numdraw.train --resume --out '{out}' --data {made_data} "
+        "--no-test --quiet\n"
+    )
+    assert run(made_data, out, "--resume", "--quiet", "--no-test") == 0
+    assert Predictor.load(out).meta["kept_epoch"] == 3
+
+
+def test_a_full_disk_at_the_end_loses_nothing(
+    made_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "a.npz"
+    save = save_checkpoint
+
+    def fail(path: Path, *rest: Any) -> None:
+        if path == out:
+            raise OSError(28, "No space left on device")
+        save(path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("numdraw.train.save_checkpoint", fail)
+        assert run(made_data, out, *SMALL, "--quiet") == 1
+    shown = capsys.readouterr().err
+    assert "go on with: python -m numdraw.train --resume" in shown
+    assert "No space left on device" in shown
+    assert run(made_data, out, "--resume", "--quiet") == 0
+    assert out.exists()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, on the way to infinity
+def test_a_training_that_diverges_says_what_to_do(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(made_data, tmp_path / "a.npz", *SMALL, "--quiet", "--lr", "1e30") == 1
+    shown = capsys.readouterr().err
+    assert "train anew with a lower --lr than 1e+30; delete " in shown
+    assert f"{tmp_path / 'a.checkpoint.npz'} first" in shown
+
+
+def test_outputs_of_like_names_have_checkpoints_of_their_own(
+    made_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("m-0.1", "m-0.2", "m.npz"):
+        with monkeypatch.context() as patch:
+            stop_in_the_second_epoch(patch)
+            assert run(made_data, tmp_path / name, *SMALL, "--quiet") == 130
+    assert sorted(os.listdir(tmp_path)) == [
+        "m-0.1.checkpoint.npz", "m-0.2.checkpoint.npz", "m.checkpoint.npz",
+    ]  # fmt: skip
+
+
 def test_resume_without_a_checkpoint_is_refused(
     made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +201,7 @@ def test_ctrl_c_saves_and_resume_goes_on_to_the_same_file(
     checkpoint = tmp_path / "parts.checkpoint.npz"
     assert capsys.readouterr().err == (
         f"stopped in epoch 2, batch {batch}; saved to {checkpoint}\n"
-        f"go on with: python -m numdraw.train --resume --out {parts} --data {made_data}\n"
+        f"go on with: python -m numdraw.train --resume --out {parts} --data {made_data} --quiet\n"
     )
     assert not parts.exists()
     assert run(made_data, parts, "--resume", "--threads", "1") == 0
@@ -172,10 +255,23 @@ def test_kept_weights_are_the_best_epochs(made_data: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "argument --epochs: expected a whole number above 0, got '0'"),
-        (["--batch-size", "x"], "argument --batch-size: expected a whole number above 0, got 'x'"),
+        (
+            ["--epochs", "0"],
+            "argument --epochs: expected a whole number from 1 to 999999999, got '0'",
+        ),
+        (
+            ["--batch-size", "x"],
+            "argument --batch-size: expected a whole number from 1 to 999999999, got 'x'",
+        ),
+        (["--epochs", "9" * 400], "argument --epochs: expected a whole number from 1 to 999999999"),
+        (["--out", ""], "argument --out: expected the name of a file, got ''"),
+        (["--out", "/"], "argument --out: expected the name of a file, got '/'"),
+        (["--out", "/tmp"], "argument --out: expected the name of a file, got '/tmp'"),
         (["--threads", "-1"], "argument --threads: expected"),
-        (["--hidden", "16", "0"], "argument --hidden: expected a whole number above 0, got '0'"),
+        (
+            ["--hidden", "16", "0"],
+            "argument --hidden: expected a whole number from 1 to 999999999, got '0'",
+        ),
         (["--lr", "nan"], "argument --lr: expected a number above 0, got 'nan'"),
         (["--lr", "fast"], "argument --lr: expected a number above 0, got 'fast'"),
         (["--seed", "-1"], "argument --seed: expected"),

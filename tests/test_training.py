@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(made_data: Path) -> None:
     result.network.values[:] = np.nan
     with pytest.raises(
         TrainingError,
-        match="the loss expected a finite number, got nan in epoch 1, batch 1; "
+        match="the loss expected a finite number, got nan in batch 1 of epoch 1; "
         r"train anew with a lower --lr than 0\.002",
     ):
         result.step()
@@ -131,6 +131,49 @@ def test_options_round_trip() -> None:
     stored = asdict(options)
     stored["hidden"] = list(stored["hidden"])  # as JSON gives it back
     assert Options.from_json(stored, "here") == options
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # it is what is looked for
+def test_a_validation_loss_that_is_not_finite_stops_too(made_data: Path) -> None:
+    result = training(made_data)
+    result.network.values[:] = np.inf
+    with pytest.raises(TrainingError, match="got a validation loss of nan of epoch 1; train anew"):
+        result.end_epoch()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epochs", 2.5, "expected a int as its option epochs, got 2.5"),
+        ("lr", "fast", "expected a float as its option lr, got 'fast'"),
+        ("batch_size", 0, "expected epochs, batch_size and validation of at least 1, got fewer"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused(name: str, value: Any, message: str) -> None:
+    with pytest.raises(CheckpointError, match=f"here {message}"):
+        Options.from_json({**asdict(OPTIONS), name: value}, "here")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch": 1},
+        {"epoch": "0"},
+        {"epoch": True},
+        {"batch": 99, "steps": 99},
+        {"steps": 5},
+        {"best_epoch": 1},
+        {"history": None},
+        {"history": [{}], "epoch": 1, "best_epoch": 1, "steps": 6},
+        {"loss_sum": None},
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_refused(
+    made_data: Path, changes: dict[str, Any]
+) -> None:
+    arrays, meta = training(made_data).state()
+    with pytest.raises(CheckpointError, match="here expected epoch, batch, steps and history of"):
+        training(made_data).load(arrays, {**meta, **changes}, where="here")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +198,10 @@ def test_command_repeats_the_options() -> None:
         (
             lambda arrays, meta: arrays.update(values=np.zeros(3, np.float32)),
             "expected a checkpoint of this network",
+        ),
+        (
+            lambda arrays, meta: arrays.update(values=arrays["values"] * np.float32(np.nan)),
+            "expected finite numbers, got NaN or inf",
         ),
         (lambda arrays, meta: meta.pop("steps"), r"expected \['steps'\] in its meta, got none"),
         (

@@ -10,7 +10,9 @@ The members are stored, not compressed, so that their sizes are known before the
 import hashlib
 import io
 import json
+import math
 import os
+import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +23,17 @@ import numpy as np
 from numdraw.nn.layers import Array
 
 FORMAT = 1  # raised when a reader of the old format could not read the new one
+
+# What zipfile and NumPy raise on the way to saying that bytes are not theirs.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    SyntaxError,  # of a header, which is a dict in Python's own words
+    tokenize.TokenError,
+)
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -80,7 +93,7 @@ def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
             }
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path} expected an .npz checkpoint, got {error}") from error
     meta = _parse_meta(path, members)
     return members, {**meta, "sha256": hashlib.sha256(content).hexdigest()}
@@ -90,20 +103,18 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     """One array, its header held against the size of the member before memory is taken."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{info.filename} compressed, where members are stored")
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        if version != (1, 0):
-            raise ValueError(f"{info.filename} in .npy version {version}, where it is (1, 0)")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-        if dtype.hasobject:
-            raise ValueError(f"{info.filename} with Python objects")
-        count = 1
-        for size in shape:
-            count *= size
-        if min(shape, default=0) < 0 or member.tell() + count * dtype.itemsize != info.file_size:
-            raise ValueError(f"{info.filename} of {shape} {dtype} in {info.file_size} bytes")
-        data = member.read()
-    array = np.frombuffer(bytearray(data), dtype)
+    content = archive.read(info)  # its checksum is right, or this raises
+    member = io.BytesIO(content)
+    version = np.lib.format.read_magic(member)
+    if version != (1, 0):
+        raise ValueError(f"{info.filename} in .npy version {version}, where it is (1, 0)")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+    if dtype.hasobject:
+        raise ValueError(f"{info.filename} with Python objects")
+    nbytes = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or member.tell() + nbytes != len(content):
+        raise ValueError(f"{info.filename} of {shape} {dtype} in {len(content)} bytes")
+    array = np.frombuffer(bytearray(content[member.tell() :]), dtype)
     return array.reshape(shape, order="F" if fortran else "C")
 
 

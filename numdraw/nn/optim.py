@@ -111,7 +111,8 @@ class AdamW(Optimizer):
 
     mean and variance start at 0; the divisors undo that bias.
 
-    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2, in
+    the form in which PyTorch writes it: the decay has a factor of lr.
     """
 
     def __init__(
