@@ -53,8 +53,8 @@ def kind_of(drawing: Any) -> tuple[str, Any]:
         return "strokes", drawing
     if len(first) == 2:  # most likely one stroke, and no picture 2 px wide
         raise DrawingError(
-            "drawing expected strokes, lists of points, or rows of more than two pixels, got a list "
-            'of pairs; put a stroke into a list, a picture 2 px wide into {"pixels": ...}'
+            "drawing expected strokes, lists of points, or rows of more than two pixels, got a "
+            'list of pairs; put a stroke into a list, a picture 2 px wide into {"pixels": ...}'
         )
     return "pixels", drawing
 
