@@ -358,6 +358,16 @@ def test_a_path_cannot_leave_the_page_s_folder(site: Site) -> None:
     [
         (b"garbage\r\n\r\n", 400, "a well-formed HTTP request"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "a well-formed HTTP request"),
+        (
+            b"GET /api/caf\xc3\xa9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            400,
+            "a well-formed HTTP request",
+        ),
+        (
+            b"GET /hello/?\xff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            400,
+            "a well-formed HTTP request",
+        ),
         (b"GET / HTTP/3.1\r\nHost: x\r\n\r\n", 505, "HTTP/1.0 or HTTP/1.1"),
         (b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 9000), 414, "at most 8 KiB"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n" % (b"a" * 9000), 431, "at most 8 KiB each"),
@@ -503,7 +513,7 @@ def test_a_request_that_never_ends_is_cut_off() -> None:
                 began = time.monotonic()
                 with contextlib.suppress(ConnectionResetError):
                     assert slow.recv(1000) == b""
-                assert 0.5 < time.monotonic() - began < 8
+                assert time.monotonic() - began > 0.5
 
 
 def test_nginx_ends_at_once_when_it_is_told_to(site: Site) -> None:

@@ -225,7 +225,7 @@ def test_without_a_right_mirror_it_says_why_and_where_to_put_the_files(
     assert f"{empty.address}/{NAME}.gz expected status 200 or 206, got 404" in said
     assert f"{NAME}.gz.part expected SHA-256 {DIGEST} inside, got {found}" in said
     assert f"{gone.address}/{NAME}.gz expected the file, got <urlopen error" in said
-    assert f"put it into {tmp_path / 'data'} by hand and run this again" in said
+    assert f"put them into {tmp_path / 'data'} and run this again: {NAME}" in said
     assert files(tmp_path / "data") == {}
     assert len(empty.asked) == 3
 
@@ -261,7 +261,7 @@ def test_a_gz_put_there_by_hand_is_unpacked_without_a_network(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / (NAME + ".gz")).write_bytes(PACKED)
     assert fetch(fetch_data, monkeypatch, Mirror(address="http://127.0.0.1:9/")) == 0
-    assert files(tmp_path / "data") == {NAME: CONTENT}
+    assert files(tmp_path / "data") == {NAME: CONTENT, NAME + ".gz": PACKED}
 
 
 def test_a_damaged_gz_put_there_by_hand_is_kept_and_named(
@@ -431,12 +431,15 @@ def test_serve_without_nginx_faces_nobody_else(tmp_path: Path) -> None:
     assert "--host expected the loopback address, for bjoern without nginx" in done.stderr
 
 
-def test_serve_stops_and_shows_the_logs_when_a_part_of_it_ends(temp: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_serve_stops_and_shows_the_logs_when_a_part_of_it_ends(
+    end: signal.Signals, temp: Path
+) -> None:
     needs_nginx()
     with served(TMPDIR=str(temp)) as (server, _):
         masters = [pid for pid, command in group(server.pid) if "nginx: master" in command]
         assert len(masters) == 1
-        os.kill(masters[0], signal.SIGTERM)
+        os.kill(masters[0], end)
         _, said = server.communicate(timeout=SECONDS)
     assert server.returncode == 1
     assert "numdraw.serve: ready at unix:" in said

@@ -49,6 +49,17 @@ export function extend(stroke, points, step = MIN_STEP) {
 }
 
 /**
+ * Whether all the ink looks like one dot: no point is half a pen's width from the first, across
+ * or down.
+ *
+ * @param {readonly Stroke[]} strokes at least one point
+ */
+export function isDot(strokes) {
+  const [[[x, y]]] = strokes;
+  return strokes.flat().every((p) => Math.max(Math.abs(p[0] - x), Math.abs(p[1] - y)) < PEN / 2);
+}
+
+/**
  * The strokes with at most `limit` points in all: first every stroke is thinned, twice as coarsely
  * each time, and its two ends stay; strokes that are more than the limit even as single points
  * are left out evenly.

@@ -12,11 +12,11 @@
  */
 
 import { ask } from "./api.js";
-import { extend } from "./geometry.js";
+import { extend, isDot } from "./geometry.js";
 import { DIGITS, QUESTION } from "./glyphs.js";
 import { usePen } from "./pen.js";
 import { paintInk, paintPixels, useSheet } from "./sheet.js";
-import { EMPTY, READING, START, answerText, percent, problemText } from "./texts.js";
+import { DOT, EMPTY, READING, START, answerText, percent, problemText } from "./texts.js";
 
 const PREDICT_URL = new URL("api/predict", document.baseURI); // right under a path prefix too
 const READING_DELAY = 250; // ms; a quick answer comes without "Reading" flashing by
@@ -44,6 +44,7 @@ function startPage() {
   let answer = null; // the one shown
   /** @type {AbortController | null} */
   let question = null; // the one in flight
+  let settled = START; // what to say again when a question is dropped
   let example = 2; // the digit dotted on the empty sheet
   let frame = 0; // of requestAnimationFrame, 0 = none asked for
 
@@ -65,7 +66,7 @@ function startPage() {
     book.dataset.state = state;
     verdict.textContent = text.title;
     detail.textContent = text.detail;
-    detail.classList.toggle("sure", state === "answer");
+    detail.classList.toggle("sure", answer !== null);
   }
 
   /** @param {Answer | null} next */
@@ -91,8 +92,13 @@ function startPage() {
 
   async function predict() {
     if (question !== null) return; // never two in flight, and the drawing has not changed
+    if (live !== null) return; // Enter, or a second finger, before the stroke is done
     if (strokes.length === 0) {
       show("empty", EMPTY);
+      return;
+    }
+    if (isDot(strokes)) {
+      settle("problem", DOT, null);
       return;
     }
     const own = new AbortController();
@@ -104,14 +110,22 @@ function startPage() {
     clearTimeout(slow);
     if (question !== own || outcome.kind === "dropped") return; // stale: drawn on, or cleared
     question = null;
-    if (outcome.kind === "answer") {
-      showAnswer(outcome.answer);
-      show("answer", answerText(outcome.answer));
-    } else {
-      showAnswer(null);
-      mark.classList.remove("waiting");
-      show("problem", problemText(outcome));
-    }
+    if (outcome.kind === "answer") settle("answer", answerText(outcome.answer), outcome.answer);
+    else settle("problem", problemText(outcome), null);
+  }
+
+  /**
+   * Say how a question ended.
+   *
+   * @param {"answer" | "problem"} state
+   * @param {Text} text
+   * @param {Answer | null} next
+   */
+  function settle(state, text, next) {
+    settled = text;
+    showAnswer(next);
+    mark.classList.remove("waiting");
+    show(state, text);
   }
 
   function clear() {
@@ -120,6 +134,7 @@ function startPage() {
     strokes = [];
     live = null;
     guide.setAttribute("d", DIGITS[example]);
+    settled = START;
     showAnswer(null);
     show("empty", START);
   }
@@ -131,7 +146,7 @@ function startPage() {
     // does so by itself, a finger does not.
     ink.focus({ preventScroll: true });
     live = [point];
-    book.dataset.state = mark.classList.contains("waiting") ? "drawing" : "outdated";
+    show(mark.classList.contains("waiting") ? "drawing" : "outdated", settled);
     repaint();
   }
 

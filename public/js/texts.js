@@ -23,6 +23,12 @@ export const EMPTY = {
 };
 
 /** @type {Text} */
+export const DOT = {
+  title: "That’s only a dot.",
+  detail: "Draw a whole digit, then press Predict.",
+};
+
+/** @type {Text} */
 export const READING = { title: "Reading …", detail: "" };
 
 /**

@@ -58,7 +58,7 @@ def test_every_state_fits_the_window(
     page.mouse.click(box.left + 50, box.top + 50)
     page.click("#predict")
     page.wait_for_selector("[data-state=problem]")
-    keep("problem-refused")
+    keep("problem-dot")
 
 
 def test_text_twice_as_large_fits_a_phone(

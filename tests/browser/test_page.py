@@ -137,6 +137,7 @@ def test_the_answer_to_an_older_drawing_is_dropped(tabs: Tabs, digits: list[Draw
     held[0].continue_()
     page.wait_for_timeout(300)
     assert page.get_attribute("main", "data-state") == "drawing"
+    assert message(page)[0] == "Your turn."
     page.unroute(PREDICT)
     ask(page)
 
@@ -155,17 +156,55 @@ def test_predict_pressed_twice_asks_once(tabs: Tabs, digits: list[Drawing]) -> N
     assert len(held) == 1
 
 
-def test_a_dot_gets_the_servers_own_words(tabs: Tabs) -> None:
-    tabs.allow("status of 422")
+def test_a_dot_is_called_a_dot_and_not_asked_about(tabs: Tabs) -> None:
     page = tabs.open()
+    asked: list[Route] = []
+    page.route(PREDICT, lambda route: asked.append(route))
     box = sheet_box(page)
     page.mouse.click(box.left + 100, box.top + 100)
     assert inked(page, "#ink") > 100
     page.click("#predict")
     page.wait_for_selector("[data-state=problem]")
     title, detail = message(page)
+    assert title == "That\u2019s only a dot."
+    assert detail == "Draw a whole digit, then press Predict."
+    assert asked == []
+
+
+def test_a_refusal_is_told_in_the_servers_own_words(tabs: Tabs, digits: list[Drawing]) -> None:
+    """The real server's refusal, of a body that this page would never send."""
+    tabs.allow("status of 422")
+    page = tabs.open()
+    page.route(PREDICT, lambda route: route.continue_(post_data='{"strokes": [[[5, 5]]]}'))
+    draw(page, digits[0])
+    page.click("#predict")
+    page.wait_for_selector("[data-state=problem]")
+    title, detail = message(page)
     assert title == "The server can\u2019t read this."
     assert detail == "Strokes expected a line, got a single dot."
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_enter_in_the_middle_of_a_stroke_waits_for_its_end(
+    tabs: Tabs, digits: list[Drawing], answered: bool
+) -> None:
+    page = tabs.open()
+    if answered:
+        draw(page, digits[0])
+        ask(page)
+    asked: list[Route] = []
+    page.route(PREDICT, lambda route: asked.append(route))
+    before = message(page)
+    box = sheet_box(page)
+    page.mouse.move(box.left + 100, box.top + 100)
+    page.mouse.down()
+    page.mouse.move(box.left + 200, box.top + 200)
+    page.keyboard.press("Enter")
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    assert asked == []
+    assert message(page) == before
+    assert page.get_attribute("main", "data-state") == ("outdated" if answered else "drawing")
 
 
 def test_a_problem_is_shown_as_text(tabs: Tabs, digits: list[Drawing]) -> None:

@@ -5,6 +5,7 @@ import {
   MAX_POINTS,
   SHEET,
   extend,
+  isDot,
   pathOf,
   rounded,
   simplify,
@@ -24,6 +25,13 @@ test("a place on the screen becomes canvas px whatever the sheet's place and siz
   assert.deepEqual(toSheet(225, 165, box), [SHEET / 2, SHEET / 2]);
   assert.deepEqual(toSheet(350, 290, box), [SHEET, SHEET]);
   assert.deepEqual(toSheet(25, 20, { left: 0, top: 0, width: 50, height: 50 }), [250, 200]);
+});
+
+test("ink within half a pen's width is a dot, a line is none", () => {
+  assert.equal(isDot([[[250, 250]]]), true);
+  assert.equal(isDot([[[250, 250]], [[255, 244], [256, 250]]]), true);
+  assert.equal(isDot([[[250, 250]], [[250, 260]]]), false);
+  assert.equal(isDot([[[100, 250], [110, 250]]]), false);
 });
 
 test("a place past the edge is held on it", () => {
