@@ -24,7 +24,7 @@ META = {"seed": 3, "scores": {"error": 0.01}, "note": "é"}
 
 def npz(**arrays: np.ndarray) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type]
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # mypy takes them for allow_pickle
     return file.getvalue()
 
 

@@ -26,7 +26,7 @@ def test_reads_the_real_files(mnist: Path) -> None:
     assert train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert np.bincount(test.labels).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
-    ]  # fmt: skip
+    ]  # fmt: skip  # shorter so
 
 
 def test_reads_gz_where_plain_is_missing(tmp_path: Path) -> None:

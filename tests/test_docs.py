@@ -36,7 +36,7 @@ def test_every_flag_stands_in_the_readme(module: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", f"numdraw.{module}", "--help"],
         capture_output=True, text=True, check=True, cwd=ROOT,
-    ).stdout  # fmt: skip
+    ).stdout  # fmt: skip  # shorter so
     flags = set(re.findall(r"--[a-z][a-z-]*", shown)) - {"--help"}
     told = {
         flag

@@ -36,7 +36,7 @@ def test_drawings_are_scored(
     content = lines(
         {"label": "7", "strokes": SEVEN, "writer": 3}, {"label": "3", "strokes": SEVEN},
         {"label": "7", "strokes": SEVEN}, {"label": "1", "strokes": ONE},
-    )  # fmt: skip
+    )  # fmt: skip  # shorter so
     path.write_bytes(gzip.compress(content) if packed else content)
     assert evaluate.main(["--drawings", str(path), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]["ink.jsonl"]

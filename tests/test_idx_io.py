@@ -93,7 +93,7 @@ def test_system_that_reads_in_parts_gives_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class InParts(io.FileIO):
-        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # narrower than a Buffer
             return super().readinto(buffer[:7])
 
     path = tmp_path / "a.idx"
@@ -110,7 +110,7 @@ def test_file_that_shrinks_while_read_is_told(
     idx.write(path, ARRAY)
 
     class Shrinks(io.FileIO):
-        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # narrower than a Buffer
             if len(buffer) == ARRAY.nbytes:
                 os.truncate(path, 30)
             return super().readinto(buffer)
@@ -208,7 +208,7 @@ def test_map_in_another_mode_is_refused_and_the_file_kept(mode: str, tmp_path: P
     with pytest.raises(
         ValueError, match=f"idx.memmap expected mode 'r', 'r.' or 'c', got '{mode[:1]}"
     ):
-        idx.memmap(path, mode)  # type: ignore[arg-type]
+        idx.memmap(path, mode)  # type: ignore[arg-type]  # that is the test
     assert np.array_equal(idx.read(path), ARRAY)
 
 

@@ -15,7 +15,7 @@ def test_mlp_has_the_layers_described() -> None:
     network = build(mlp_architecture([32, 16], 0.2), rng=rng())
     assert network.layer_names() == [
         "flatten1", "linear1", "relu1", "dropout1", "linear2", "relu2", "dropout2", "linear3",
-    ]  # fmt: skip
+    ]  # fmt: skip  # shorter so
     assert network(np.zeros((2, 28, 28))).shape == (2, 10)
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -118,7 +120,9 @@ def test_arrays_round_trip_between_networks() -> None:
         ),
     ],
 )
-def test_arrays_of_another_network_are_refused_and_change_nothing(change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_arrays_of_another_network_are_refused_and_change_nothing(
+    change: Callable[[dict[str, np.ndarray]], object], message: str
+) -> None:
     network = small()
     before, arrays = network.values.copy(), small().arrays()
     arrays["linear2.weight"] += 1.0

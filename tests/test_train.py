@@ -160,7 +160,7 @@ def test_outputs_of_like_names_have_checkpoints_of_their_own(
             assert run(made_data, tmp_path / name, *SMALL, "--quiet") == 130
     assert sorted(os.listdir(tmp_path)) == [
         "m-0.1.checkpoint.npz", "m-0.2.checkpoint.npz", "m.checkpoint.npz",
-    ]  # fmt: skip
+    ]  # fmt: skip  # shorter so
 
 
 def test_resume_without_a_checkpoint_is_refused(
@@ -294,7 +294,7 @@ def test_as_a_process_sigterm_saves_and_resume_finishes(mnist: Path, tmp_path: P
     process = subprocess.Popen(
         [*command, "--epochs", "2", "--hidden", "16", "--no-test"],
         cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    )  # fmt: skip  # shorter so
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("55,000 images to train on"):
