@@ -29,7 +29,7 @@ TYPES: dict[int, np.dtype[Any]] = {
 }
 CODES = {dtype: code for code, dtype in TYPES.items()}
 MAX_LENGTH = 2**32 - 1  # of one dimension: it is stored in 32 bits
-MAX_NDIM = 64 if int(np.__version__.split(".")[0]) >= 2 else 32  # NumPy's own limit
+MAX_NDIM = 64  # NumPy's own limit
 MAX_NBYTES = int(np.iinfo(np.intp).max)  # NumPy counts an array's bytes in an intp
 CUT_SHORT = "the file is cut short: get it again"
 

@@ -186,7 +186,7 @@ class _Brief(reprlib.Repr):
     """Short whatever it is given: a message must not grow with what a client sends."""
 
     def repr1(self, x: Any, level: int) -> str:
-        # NumPy's numbers as plain ones, as NumPy 1 and 2 write them differently
+        # NumPy's numbers as plain ones: 2.5, and not np.float64(2.5)
         return super().repr1(x.item() if isinstance(x, np.generic) else x, level)
 
     def repr_int(self, x: int, level: int) -> str:

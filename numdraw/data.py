@@ -117,12 +117,6 @@ def split_validation(
     return examples.take(np.sort(order[count:])), examples.take(np.sort(order[:count]))
 
 
-def as_images(images: Array) -> Array:
-    """Bytes 0..255 as float32 in [0, 1], 1 = ink."""
-    scaled: Array = images * np.float32(1 / 255)
-    return scaled
-
-
 def sha256(path: Path) -> str:
     """The file's SHA-256, in hexadecimal."""
     with path.open("rb") as file:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numdraw.nn.layers import Dropout, Flatten, Layer, Linear, ReLU
+from numdraw.nn.layers import Array, Dropout, Flatten, Layer, Linear, ReLU
 from numdraw.nn.network import Sequential
 
 INPUT = (28, 28)  # px, rows and columns of an image
@@ -26,12 +26,12 @@ def mlp_architecture(hidden: Sequence[int], dropout: float) -> dict[str, Any]:
     return {"name": "mlp", "hidden": list(hidden), "dropout": dropout}
 
 
-def build(architecture: Mapping[str, Any], *, rng: np.random.Generator) -> Sequential:
+def build(architecture: Mapping[str, Any], *, rng: np.random.Generator | None) -> Sequential:
     """A network with fresh parameters.
 
     Args:
         architecture: what `mlp_architecture` returns, or what a weights file holds.
-        rng: draws the parameters.
+        rng: draws the parameters; None leaves them 0, to be loaded.
 
     Raises:
         ValueError: the description is not one of an architecture known here.
@@ -47,19 +47,23 @@ def build(architecture: Mapping[str, Any], *, rng: np.random.Generator) -> Seque
             'architecture expected {"name": "mlp", "hidden": [numbers above 0], '
             f'"dropout": number}}, got {str(dict(architecture))[:200]}'
         )
-    sizes = [math.prod(INPUT), *hidden, CLASSES]
-    parameters = sum((features + 1) * units for features, units in itertools.pairwise(sizes))
+    steps = list(itertools.pairwise([math.prod(INPUT), *hidden, CLASSES]))
+    parameters = sum((features + 1) * units for features, units in steps)
     if parameters > MAX_PARAMETERS:
         raise ValueError(
             f"architecture expected at most {MAX_PARAMETERS:,} parameters, "
             f"got {parameters:,} of hidden layers {str(hidden)[:100]}"
         )
     layers: list[Layer] = [Flatten()]
-    features = math.prod(INPUT)
-    for units in hidden:
+    for features, units in steps[:-1]:
         layers += [Linear(features, units, rng=rng), ReLU()]
         if dropout:
             layers.append(Dropout(dropout))
-        features = units
-    layers.append(Linear(features, CLASSES, rng=rng))
+    layers.append(Linear(*steps[-1], rng=rng))
     return Sequential(layers, INPUT)
+
+
+def as_images(images: Array) -> Array:
+    """Bytes 0..255 as what a network takes: float32 in [0, 1], 1 = ink."""
+    scaled: Array = images * np.float32(1 / 255)
+    return scaled

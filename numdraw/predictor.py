@@ -106,7 +106,7 @@ class Predictor:
         try:
             if not isinstance(architecture, dict):
                 raise ValueError(f"architecture expected an object, got {architecture!r:.200}")
-            network = models.build(architecture, rng=np.random.default_rng(0))
+            network = models.build(architecture, rng=None)
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}") from error
         network.load_arrays(arrays, where=str(path))
@@ -149,7 +149,7 @@ class Predictor:
         """
         images = np.asarray(images)
         if images.dtype == np.uint8:
-            images = images * np.float32(1 / 255)
+            images = models.as_images(images)
         if not np.issubdtype(images.dtype, np.floating):
             raise ValueError(f"images expected uint8 or floats, got {images.dtype}")
         # `not all` and not `any`, because NaN is in no range

@@ -6,8 +6,8 @@
 
 The training files are split, by the seed, into images to learn from and images to validate on:
 these choose the epoch to keep and the temperature. The test files are read once, when all that
-is done. On the same
-processor and NumPy the same seed and options give the same file, bit for bit, for any --threads.
+is done. On the same processor and NumPy the same seed and options give the same file, bit for bit,
+for any --threads.
 """
 
 import os
@@ -24,7 +24,7 @@ import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +81,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(args: argparse.Namespace) -> int:
     checkpoint = _checkpoint(args)
-    given = {
-        name: tuple(value) if name == "hidden" else value
-        for name, value in vars(args).items()
-        if name in asdict(Options())
-    }
     folder = data_folder(args.data)
     examples = read_split(folder, "train")
     if not args.no_test:
         find_split(folder, "t10k")  # so that a missing file is found out now
-    options, saved = _start(args, given, checkpoint)
+    options, saved = _start(args, checkpoint)
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
     with Training(options, train, valid, threads=args.threads) as training:
         if saved is not None:
@@ -110,7 +105,7 @@ def _train(args: argparse.Namespace) -> int:
                 _say_how_to_go_on(args)
                 return INTERRUPTED
             training.keep_best()
-            meta = _meta(training, options, folder=None if args.no_test else folder)
+            meta = _meta(training, folder=None if args.no_test else folder)
             save_checkpoint(args.out, training.network.arrays(), meta)
         except TrainingError as error:
             raise TrainingError(f"{error}; delete {checkpoint} first") from error
@@ -156,7 +151,7 @@ def _run(training: Training, progress: Progress, checkpoint: Path) -> bool:
 
 
 def _start(
-    args: argparse.Namespace, given: dict[str, Any], checkpoint: Path
+    args: argparse.Namespace, checkpoint: Path
 ) -> tuple[Options, tuple[dict[str, Any], dict[str, Any]] | None]:
     """The options to train with, and the checkpoint to go on from, if any.
 
@@ -164,6 +159,10 @@ def _start(
         TrainingError: --resume without a checkpoint, or with options that differ from its; or a
             checkpoint that a new training would overwrite.
     """
+    names = {field.name for field in fields(Options)}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    if "hidden" in given:
+        given["hidden"] = tuple(given["hidden"])
     if not args.resume:
         if checkpoint.exists():
             raise TrainingError(
@@ -186,14 +185,14 @@ def _start(
     return options, (arrays, meta)
 
 
-def _meta(training: Training, options: Options, *, folder: Path | None) -> dict[str, Any]:
+def _meta(training: Training, *, folder: Path | None) -> dict[str, Any]:
     """The model card that the weights file carries: what was done, with what, and how it went.
 
     Args:
         training: done, with the parameters to keep.
-        options: its own.
         folder: of the test files; None leaves them unread.
     """
+    options = training.options
     logits, labels = training.predict(training.valid.images), training.valid.labels
     temperature = fit_temperature(logits, labels)
     meta: dict[str, Any] = {

@@ -9,11 +9,11 @@ import numpy as np
 
 from numdraw import models
 from numdraw.augment import Augmentation, augment
-from numdraw.data import Examples, as_images
+from numdraw.data import Examples
 from numdraw.metrics import error_rate
 from numdraw.nn.checkpoint import CheckpointError
 from numdraw.nn.layers import Array
-from numdraw.nn.losses import SoftmaxCrossEntropy, log_softmax
+from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import CHUNK
 from numdraw.nn.optim import AdamW, OneCycle
 from numdraw.nn.parallel import ParallelGradient
@@ -113,9 +113,8 @@ class Training:
     """A network on its way from random parameters to the best that validation has seen.
 
     A context, which has threads. In it: `step` until `batch == batches`, then `end_epoch`, until
-    `finished`; then `keep_best`.
-    Between any two calls `state` holds all that another `Training` needs to go on to the same
-    parameters, bit for bit.
+    `finished`; then `keep_best`. Between any two calls `state` holds all that another `Training`
+    needs to go on to the same parameters, bit for bit.
 
     Attributes:
         network: as trained so far.
@@ -196,16 +195,16 @@ class Training:
             TrainingError: the loss is no longer finite.
         """
         logits = self.predict(self.valid.images)
-        log_p = log_softmax(logits.T.astype(np.float64))
         labels = self.valid.labels
+        validation_loss, _ = SoftmaxCrossEntropy()(logits.T.astype(np.float64), labels)
         entry = {
             "epoch": self.epoch + 1,
             "loss": self.loss_sum / len(self.train),
-            "validation_loss": float(-log_p[labels, np.arange(len(labels))].mean()),
+            "validation_loss": validation_loss,
             "validation_error": error_rate(logits.argmax(axis=1), labels),
         }
         if not math.isfinite(entry["loss"] + entry["validation_loss"]):
-            raise self._diverged(f"a validation loss of {entry['validation_loss']}")
+            raise self._diverged(f"a validation loss of {validation_loss}")
         if self.best_epoch == 0 or _merit(entry) < _merit(self.history[self.best_epoch - 1]):
             self.best_epoch = self.epoch + 1
             self._best_values[:] = self.network.values
@@ -219,7 +218,7 @@ class Training:
     def predict(self, images: Array) -> Array:
         """The logits of images (N, 28, 28) uint8, on the training's threads: (N, 10)."""
         parts = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-        work = self._gradient.executor.map(lambda part: self.network(as_images(part)), parts)
+        work = self._gradient.executor.map(lambda part: self.network(models.as_images(part)), parts)
         return np.concatenate(list(work))
 
     def keep_best(self) -> None:

@@ -13,14 +13,13 @@ from hypothesis import settings
 
 import idx
 from numdraw import Predictor
-from numdraw.data import FOLDER_VARIABLE
+from numdraw.data import FOLDER_VARIABLE, data_folder
+from tests.ink import DRAWINGS_VARIABLE, drawings_folder
 
 # No test fails for being slow: a shared machine stalls now and then. The same examples each time,
 # so that a red run says something of the change.
 settings.register_profile("numdraw", deadline=None, derandomize=True)
 settings.load_profile("numdraw")
-
-DRAWINGS_VARIABLE = "NUMDRAW_DRAWINGS"
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +29,7 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="session")
 def mnist() -> Path:
-    folder = Path(os.environ.get(FOLDER_VARIABLE) or "data")
+    folder = data_folder()
     if not (folder / "train-images-idx3-ubyte").exists():
         pytest.skip(f"no MNIST in {folder}: set {FOLDER_VARIABLE} or run scripts/fetch-data")
     return folder.resolve()
@@ -39,8 +38,7 @@ def mnist() -> Path:
 @pytest.fixture(scope="session")
 def drawings() -> Path:
     """The folder of *.jsonl.gz with real ink."""
-    beside = Path(os.environ.get(FOLDER_VARIABLE) or "data").resolve().parent / "drawings"
-    folder = Path(os.environ.get(DRAWINGS_VARIABLE) or beside)
+    folder = drawings_folder()
     if not folder.is_dir():
         pytest.skip(f"no drawings in {folder}: set {DRAWINGS_VARIABLE}")
     return folder

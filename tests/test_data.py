@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import idx
-from numdraw.data import as_images, data_folder, read_split, split_validation
+from numdraw.data import data_folder, read_split, split_validation
 
 
 def write(folder: Path, images: np.ndarray, labels: np.ndarray) -> Path:
@@ -98,9 +98,3 @@ def test_folder_is_the_one_given_then_the_environment_then_data(
     assert data_folder() == Path("/elsewhere")
     monkeypatch.delenv("NUMDRAW_DATA")
     assert data_folder() == Path("data")
-
-
-def test_bytes_become_floats_up_to_one() -> None:
-    images = as_images(np.array([0, 51, 255], np.uint8))
-    assert images.dtype == np.float32
-    assert images == pytest.approx([0, 0.2, 1])

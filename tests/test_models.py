@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numdraw.models import build, mlp_architecture
+from numdraw.models import as_images, build, mlp_architecture
 
 
 def rng() -> np.random.Generator:
@@ -54,3 +54,13 @@ def test_a_description_of_too_many_parameters_is_refused_before_they_take_memory
         ValueError, match=r"architecture expected at most 10,000,000 parameters, got .* \[1"
     ):
         build(mlp_architecture(hidden, 0.0), rng=rng())
+
+
+def test_bytes_become_floats_up_to_one() -> None:
+    images = as_images(np.array([0, 51, 255], np.uint8))
+    assert images.dtype == np.float32
+    assert images == pytest.approx([0, 0.2, 1])
+
+
+def test_without_an_rng_the_parameters_wait_at_0() -> None:
+    assert not build(mlp_architecture([32], 0.0), rng=None).values.any()

@@ -11,9 +11,7 @@ that it does not fit into, so a few pixels differ more than the others; and a pe
 edges leaves steps.
 """
 
-import gzip
 import itertools
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from numdraw.evaluate import read_drawings
 from numdraw.preprocess import (
     DrawingError,
     image_from_pixels,
@@ -332,11 +331,10 @@ def test_noise_is_drawn(side: int) -> None:
 def test_real_ink_is_drawn(drawings: Path) -> None:
     count = 0
     for name in ("pendigits-train", "uji-digits", "chars74k-digits"):
-        with gzip.open(drawings / f"{name}.jsonl.gz", "rt") as lines:
-            for line in lines:
-                image = image_from_strokes(json.loads(line)["strokes"])
-                assert centre_of_mass(image) == pytest.approx((14, 14), abs=0.2), line
-                count += 1
+        for line, drawing in read_drawings(drawings / f"{name}.jsonl.gz"):
+            image = image_from_strokes(drawing["strokes"])
+            assert centre_of_mass(image) == pytest.approx((14, 14), abs=0.2), (name, line)
+            count += 1
     assert count > 9000
 
 

@@ -100,7 +100,7 @@ def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """One array, its header held against the size of the member before memory is taken."""
+    """One array, its header held against the size of the member before memory is taken for it."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{info.filename} compressed, where members are stored")
     content = archive.read(info)  # its checksum is right, or this raises

@@ -122,7 +122,7 @@ class Linear(Layer):
         features_in: int,
         features_out: int,
         *,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         """Draw the first weights.
@@ -130,12 +130,13 @@ class Linear(Layer):
         Args:
             features_in: D.
             features_out: M.
-            rng: draws the first weights.
+            rng: draws the first weights; None leaves them 0, where others will be loaded.
             dtype: float32 to train, float64 to check gradients.
         """
-        scale = np.sqrt(2.0 / features_in)
-        weight = rng.normal(0.0, scale, (features_out, features_in))
-        self.weight = Parameter(weight.astype(dtype))  # (M, D)
+        weight = np.zeros((features_out, features_in), dtype)
+        if rng is not None:
+            weight[...] = rng.normal(0.0, np.sqrt(2.0 / features_in), weight.shape)
+        self.weight = Parameter(weight)  # (M, D)
         self.bias = Parameter(np.zeros(features_out, dtype))  # (M,)
 
     def forward(

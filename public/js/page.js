@@ -73,7 +73,7 @@ function startPage() {
   function showAnswer(next) {
     answer = next;
     mark.setAttribute("d", next === null ? QUESTION : DIGITS[next.digit]);
-    mark.classList.toggle("waiting", next === null);
+    mark.classList.toggle("waiting", settled === START);
     bars.forEach((bar, digit) => {
       const share = next?.probabilities[digit] ?? 0;
       const [, column, value] = bar.children;
@@ -115,16 +115,15 @@ function startPage() {
   }
 
   /**
-   * Say how a question ended.
+   * Say how a question ended, or that none was asked.
    *
-   * @param {"answer" | "problem"} state
+   * @param {"answer" | "problem" | "empty"} state
    * @param {Text} text
    * @param {Answer | null} next
    */
   function settle(state, text, next) {
     settled = text;
     showAnswer(next);
-    mark.classList.remove("waiting");
     show(state, text);
   }
 
@@ -134,9 +133,7 @@ function startPage() {
     strokes = [];
     live = null;
     guide.setAttribute("d", DIGITS[example]);
-    settled = START;
-    showAnswer(null);
-    show("empty", START);
+    settle("empty", START, null);
   }
 
   /** @param {Point} point */
@@ -146,7 +143,7 @@ function startPage() {
     // does so by itself, a finger does not.
     ink.focus({ preventScroll: true });
     live = [point];
-    show(mark.classList.contains("waiting") ? "drawing" : "outdated", settled);
+    show(settled === START ? "drawing" : "outdated", settled);
     repaint();
   }
 

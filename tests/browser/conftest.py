@@ -3,8 +3,6 @@
 NUMDRAW_ARTEFACTS names the folder for the screenshots; without it they go to tests/artefacts/.
 """
 
-import gzip
-import json
 import os
 import re
 import shutil
@@ -16,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from numdraw import Predictor
+from numdraw.evaluate import read_drawings
 from tests.browser.pens import BUILT_IN, Drawing
+from tests.ink import drawings_folder
 from tests.serving import Site, serving
 
 if TYPE_CHECKING:
@@ -143,26 +143,18 @@ def digits(predictor: Predictor) -> list[Drawing]:
     return found or BUILT_IN
 
 
-def drawings_folder() -> Path:
-    """Where the drawings should be; as the fixture `drawings`, which skips where they are not."""
-    beside = Path(os.environ.get("NUMDRAW_DATA") or "data").resolve().parent / "drawings"
-    return Path(os.environ.get("NUMDRAW_DRAWINGS") or beside)
-
-
 def _read_rightly(source: str, predictor: Predictor) -> list[Drawing]:
     path = drawings_folder() / f"{source}.jsonl.gz"
     if not path.exists():
         return []
     found: dict[str, Drawing] = {}
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            row: dict[str, Any] = json.loads(line)
-            label = row["label"]
-            if label in found or not re.fullmatch(r"\d", label):
-                continue
-            prediction = predictor.predict({"strokes": row["strokes"]})
-            if str(prediction.digit) == label and prediction.confidence >= SURE:
-                found[label] = Drawing(int(label), row["strokes"])
-            if len(found) == 10:
-                break
+    for _, row in read_drawings(path):
+        label = row["label"]
+        if label in found or not re.fullmatch(r"\d", label):
+            continue
+        prediction = predictor.predict({"strokes": row["strokes"]})
+        if str(prediction.digit) == label and prediction.confidence >= SURE:
+            found[label] = Drawing(int(label), row["strokes"])
+        if len(found) == 10:
+            break
     return [found[label] for label in sorted(found)]

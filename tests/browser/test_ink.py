@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS, Tabs, drawings_folder
+from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS, Tabs
 from tests.browser.pens import (
     PENS,
     SHEET,
@@ -22,6 +22,7 @@ from tests.browser.pens import (
     with_finger,
     with_mouse,
 )
+from tests.ink import drawings_folder
 from tests.serving import Site
 
 if TYPE_CHECKING:

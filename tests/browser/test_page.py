@@ -127,8 +127,7 @@ def test_drawing_on_dims_the_answer_and_predict_renews_it(
 
 def test_the_answer_to_an_older_drawing_is_dropped(tabs: Tabs, digits: list[Drawing]) -> None:
     page = tabs.open()
-    held: list[Route] = []
-    page.route(PREDICT, lambda route: held.append(route))
+    held = hold(page)
     draw(page, digits[0])
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-state=reading]")
@@ -144,8 +143,7 @@ def test_the_answer_to_an_older_drawing_is_dropped(tabs: Tabs, digits: list[Draw
 
 def test_predict_pressed_twice_asks_once(tabs: Tabs, digits: list[Drawing]) -> None:
     page = tabs.open()
-    held: list[Route] = []
-    page.route(PREDICT, lambda route: held.append(route))
+    held = hold(page)
     draw(page, digits[0])
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
@@ -158,8 +156,7 @@ def test_predict_pressed_twice_asks_once(tabs: Tabs, digits: list[Drawing]) -> N
 
 def test_a_dot_is_called_a_dot_and_not_asked_about(tabs: Tabs) -> None:
     page = tabs.open()
-    asked: list[Route] = []
-    page.route(PREDICT, lambda route: asked.append(route))
+    asked = hold(page)
     box = sheet_box(page)
     page.mouse.click(box.left + 100, box.top + 100)
     assert inked(page, "#ink") > 100
@@ -192,8 +189,7 @@ def test_enter_in_the_middle_of_a_stroke_waits_for_its_end(
     if answered:
         draw(page, digits[0])
         ask(page)
-    asked: list[Route] = []
-    page.route(PREDICT, lambda route: asked.append(route))
+    asked = hold(page)
     before = message(page)
     box = sheet_box(page)
     page.mouse.move(box.left + 100, box.top + 100)
@@ -368,6 +364,13 @@ def ask(page: "Page") -> None:
 def message(page: "Page") -> tuple[str, str]:
     """What the page says: the title and the detail."""
     return page.inner_text("#verdict"), page.inner_text("#detail")
+
+
+def hold(page: "Page") -> "list[Route]":
+    """Let no question of the page go on; the list holds those that were asked."""
+    held: list[Route] = []
+    page.route(PREDICT, lambda route: held.append(route))
+    return held
 
 
 def answer_with(
