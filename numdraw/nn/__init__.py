@@ -1,38 +1,55 @@
 """A neural network library in NumPy whose every gradient is written out by hand.
 
-Read it in this order: `layers`, `losses`, `network`, `optim`, `parallel`, `checkpoint`;
-`gradcheck` holds each gradient against the slope of the loss.
+Read it in this order: `layers`, `conv`, `norm`, `losses`, `network`, `optim`, `parallel`,
+`checkpoint`; `gradcheck` holds each gradient against the slope of the loss.
 
-The batch comes last: an array is (features, N) or (C, H, W, N), one example a column, so that
-a layer is `out = weight @ x + bias` as in the textbooks.
+The batch comes last: an array is (features, N), one example a column, so that a layer is
+`out = weight @ x + bias` as in the textbooks. Images are (H, C, W, N): see `conv` for the reason.
 
 The key to single letters, the same in every file:
 
     N  examples in a batch        C  channels
     D  features in                H  rows of an image
-    M  features out               W  columns of an image
+    M  features, channels out     W  columns of an image
     K  classes                    P  parameters of a network
+    k  rows of a window           S  statistics of a network
 
 `d<name>` is the gradient of the loss with respect to `name`, with exactly its shape.
 """
 
 from numdraw.nn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from numdraw.nn.layers import Dropout, Flatten, Layer, Linear, Parameter, ReLU
+from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
+from numdraw.nn.layers import (
+    AddChannel,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    Parameter,
+    ReLU,
+    Statistic,
+)
 from numdraw.nn.losses import SoftmaxCrossEntropy, log_softmax, softmax
 from numdraw.nn.network import Sequential
+from numdraw.nn.norm import BatchNorm
 from numdraw.nn.optim import SGD, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule
 from numdraw.nn.parallel import ParallelGradient
 
 __all__ = [
     "SGD",
     "AdamW",
+    "AddChannel",
+    "AvgPool2d",
+    "BatchNorm",
     "CheckpointError",
     "Constant",
+    "Conv2d",
     "Cosine",
     "Dropout",
     "Flatten",
     "Layer",
     "Linear",
+    "MaxPool2d",
     "OneCycle",
     "Optimizer",
     "ParallelGradient",
@@ -41,6 +58,7 @@ __all__ = [
     "Schedule",
     "Sequential",
     "SoftmaxCrossEntropy",
+    "Statistic",
     "load_checkpoint",
     "log_softmax",
     "save_checkpoint",

@@ -40,6 +40,24 @@ class Parameter:
         self.grad = np.zeros_like(value)
 
 
+class Statistic:
+    """Something that a layer measures while training, and uses when it predicts.
+
+    Attributes:
+        value: the running average over batches, that `forward(train=False)` uses.
+        observed: what the last `forward(train=True)` measured, with value's shape.
+    """
+
+    def __init__(self, value: Array) -> None:
+        """Hold a first value, with nothing observed.
+
+        Args:
+            value: any shape, float32 or float64.
+        """
+        self.value = value
+        self.observed = np.zeros_like(value)
+
+
 class Layer(ABC):
     """What every layer can do. Shapes in the docstrings leave the batch, the last axis, out."""
 
@@ -87,11 +105,17 @@ class Layer(ABC):
         """The layer's parameters by name, in the order in which it made them."""
         return {name: p for name, p in vars(self).items() if isinstance(p, Parameter)}
 
+    def statistics(self) -> dict[str, Statistic]:
+        """The layer's statistics by name, in the order in which it made them."""
+        return {name: s for name, s in vars(self).items() if isinstance(s, Statistic)}
+
     def replica(self) -> "Layer":
-        """A layer with the same parameter values, shared, and everything else of its own."""
+        """A layer that shares the parameters' and statistics' values; all else is its own."""
         twin = copy.copy(self)
         for name, parameter in self.parameters().items():
             setattr(twin, name, Parameter(parameter.value))
+        for name, statistic in self.statistics().items():
+            setattr(twin, name, Statistic(statistic.value))
         return twin
 
 
@@ -177,22 +201,23 @@ class ReLU(Layer):
     At x = 0 there is a kink and no derivative; 0 is taken, as in PyTorch.
 
     In place: forward overwrites x when training (nobody else keeps it: the layer before is done
-    with its output), and input_gradient overwrites dout. Kept for the gradients: out, for it is
-    above 0 exactly where x was.
+    with its output), and input_gradient overwrites dout. Kept for the gradients: where out, and so
+    x, was above 0.
     """
 
     def forward(
         self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> Array:
         """Any shape, unchanged."""
-        out: Array = np.maximum(x, 0, out=x if train else None)
+        zeros = np.zeros(x.shape[-2:], x.dtype)  # with a scalar, maximum takes 3 times as long
+        out: Array = np.maximum(x, zeros, out=x if train else None)
         if train:
-            self._out = out
+            self._positive = out > 0
         return out
 
     def input_gradient(self, dout: Array) -> Array:
         """Any shape, unchanged."""
-        dout *= self._out > 0  # out = max(x, 0)
+        dout *= self._positive  # out = max(x, 0)
         return dout
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -201,7 +226,7 @@ class ReLU(Layer):
 
 
 class Flatten(Layer):
-    """Lays each example's features in one column: (C, H, W, N) -> (C*H*W, N).
+    """Lays each example's features in one column: (H, C, W, N) -> (H*C*W, N).
 
     Nothing is computed, so the gradient only goes back into the old shape.
     """
@@ -219,8 +244,28 @@ class Flatten(Layer):
         return dout.reshape(self._shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        """(C, H, W) -> (C*H*W,)."""
+        """(H, C, W) -> (H*C*W,)."""
         return (math.prod(input_shape),)
+
+
+class AddChannel(Layer):
+    """Makes images of one channel of plain images: (H, W, N) -> (H, 1, W, N)."""
+
+    def forward(
+        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> Array:
+        """(H, W, N) -> (H, 1, W, N)."""
+        return x[:, None]
+
+    def input_gradient(self, dout: Array) -> Array:
+        """(H, 1, W, N) -> (H, W, N)."""
+        return dout[:, 0]
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """(H, W) -> (H, 1, W)."""
+        if len(input_shape) != 2:
+            raise ValueError(f"AddChannel expected input (H, W), got {input_shape}")
+        return (input_shape[0], 1, input_shape[1])
 
 
 class Dropout(Layer):

@@ -2,14 +2,15 @@
 
 import copy
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from numdraw.nn.checkpoint import CheckpointError
-from numdraw.nn.layers import Array, Layer, Parameter, Shape
+from numdraw.nn.layers import Array, Layer, Parameter, Shape, Statistic
 
-CHUNK = 1024  # examples predicted at once: enough for BLAS, and the activations stay small
+CHUNK = 64  # examples predicted at once: enough for BLAS, and the activations stay in the cache
+MOMENTUM = 0.1  # the weight of a new batch in the running averages of statistics
 
 
 class Sequential:
@@ -19,13 +20,17 @@ class Sequential:
     `network(...)` and `to_batch_last` turn it; `forward` and `backward` work inside.
 
     All parameters stand one after another in the vector `values`, and their gradients in `grads`;
-    each layer's arrays are views into them. So an optimiser is a formula on two vectors.
+    each layer's arrays are views into them. So an optimiser is a formula on two vectors. What
+    layers observe of a batch stands behind the gradients: both are averaged over a batch's parts.
 
     Attributes:
         layers: the layers, first to last.
         input_shape: one example's shape.
-        values: (number of parameters,).
-        grads: the same; `backward` sets it.
+        values: (P,), the parameters.
+        statistics: (S,), the running averages of what layers observe; none without `BatchNorm`.
+        sums: (P + S,), grads and observed.
+        grads: (P,); `backward` sets it.
+        observed: (S,); `forward(train=True)` sets it.
     """
 
     def __init__(self, layers: Sequence[Layer], input_shape: Shape) -> None:
@@ -43,22 +48,32 @@ class Sequential:
         self.shapes = [self.input_shape]  # what goes into each layer, and what leaves the last
         for layer in self.layers:
             self.shapes.append(layer.output_shape(self.shapes[-1]))
-        parameters = self.parameters().values()
-        dtype = np.result_type(*(p.value for p in parameters)) if parameters else np.float32
-        self.values = np.concatenate(
-            [np.zeros(0, dtype), *(p.value.ravel() for p in parameters)], dtype=dtype
-        )
+        self.values = _pack([p.value for p in self.parameters().values()])
+        self.statistics = _pack([s.value for s in self._statistics().values()])
         self._bind()
 
     def _bind(self) -> None:
-        """Make `grads`, and every parameter a view into `values` and `grads`."""
-        self.grads = np.zeros_like(self.values)
-        start = 0
-        for parameter in self.parameters().values():
-            shape, stop = parameter.value.shape, start + parameter.value.size
-            parameter.value = self.values[start:stop].reshape(shape)
-            parameter.grad = self.grads[start:stop].reshape(shape)
-            start = stop
+        """Make `sums`, and every parameter and statistic a view into the vectors."""
+        parameters, statistics = self.parameters().values(), self._statistics().values()
+        for parameter, value in zip(parameters, _unpack(self.values, parameters), strict=True):
+            parameter.value = value
+        for statistic, value in zip(statistics, _unpack(self.statistics, statistics), strict=True):
+            statistic.value = value
+        self.sum_into(np.zeros(self.values.size + self.statistics.size, self.values.dtype))
+
+    def sum_into(self, sums: Array) -> None:
+        """Make `backward` write the gradients, and `forward` what it observes, to another vector.
+
+        Args:
+            sums: (P + S,), of the parameters' dtype.
+        """
+        self.sums = sums
+        self.grads, self.observed = sums[: self.values.size], sums[self.values.size :]
+        parameters, statistics = self.parameters().values(), self._statistics().values()
+        for parameter, grad in zip(parameters, _unpack(self.grads, parameters), strict=True):
+            parameter.grad = grad
+        for statistic, seen in zip(statistics, _unpack(self.observed, statistics), strict=True):
+            statistic.observed = seen
 
     def layer_names(self) -> list[str]:
         """A name a layer: its class and how many of that class came before: linear1, relu1, ..."""
@@ -77,6 +92,21 @@ class Sequential:
             for layer_name, layer in zip(self.layer_names(), self.layers, strict=True)
             for name, parameter in layer.parameters().items()
         }
+
+    def _statistics(self) -> dict[str, Statistic]:
+        """Every statistic, by `layer.name`."""
+        return {
+            f"{layer_name}.{name}": statistic
+            for layer_name, layer in zip(self.layer_names(), self.layers, strict=True)
+            for name, statistic in layer.statistics().items()
+        }
+
+    def update_statistics(self) -> None:
+        """Move the running averages towards what was observed of the last batch.
+
+        `ParallelGradient` calls it; who calls `forward` and `backward` calls it after them.
+        """
+        self.statistics += MOMENTUM * (self.observed - self.statistics)
 
     def to_batch_last(self, examples: Array) -> Array:
         """(N, ...) -> (..., N), contiguous, in the parameters' dtype.
@@ -134,7 +164,7 @@ class Sequential:
         self.layers[first].parameter_gradients(dout)
 
     def replica(self) -> "Sequential":
-        """A network that shares `values`, and has `grads` and all that `forward` keeps of its own.
+        """A network that shares `values` and `statistics`; all else that changes is its own.
 
         So several threads can train on parts of a batch at once.
         """
@@ -143,12 +173,16 @@ class Sequential:
         twin._bind()
         return twin
 
+    def _named_values(self) -> dict[str, Array]:
+        named: dict[str, Parameter | Statistic] = {**self.parameters(), **self._statistics()}
+        return {name: of.value for name, of in named.items()}
+
     def arrays(self) -> dict[str, Array]:
-        """A copy of every parameter, by `layer.param`."""
-        return {name: p.value.copy() for name, p in self.parameters().items()}
+        """A copy of every parameter and statistic, by `layer.param`."""
+        return {name: value.copy() for name, value in self._named_values().items()}
 
     def load_arrays(self, arrays: Mapping[str, Array], where: str = "arrays") -> None:
-        """Take over the parameters of a weights file.
+        """Take over the parameters and statistics of a weights file.
 
         Args:
             arrays: exactly the names, shapes and dtypes of `arrays()`.
@@ -158,13 +192,13 @@ class Sequential:
             CheckpointError: a name, shape or dtype differs, or a number is not finite.
                 The network is as before.
         """
-        parameters = self.parameters()
-        if set(arrays) != set(parameters):
+        values = self._named_values()
+        if set(arrays) != set(values):
             raise CheckpointError(
-                f"{where} expected the arrays {sorted(parameters)}, got {sorted(arrays)}"
+                f"{where} expected the arrays {sorted(values)}, got {sorted(arrays)}"
             )
-        for name, parameter in parameters.items():
-            got, wanted = arrays[name], parameter.value
+        for name, wanted in values.items():
+            got = arrays[name]
             if got.shape != wanted.shape or got.dtype != wanted.dtype:
                 raise CheckpointError(
                     f"{where} expected {name} of {wanted.dtype} {wanted.shape}, "
@@ -172,8 +206,8 @@ class Sequential:
                 )
             if not np.isfinite(got).all():
                 raise CheckpointError(f"{where} expected finite numbers in {name}, got NaN or inf")
-        for name, parameter in parameters.items():
-            parameter.value[...] = arrays[name]
+        for name, value in values.items():
+            value[...] = arrays[name]
 
     def summary(self) -> str:
         """A table of the layers: name, output shape, number of parameters."""
@@ -191,3 +225,18 @@ class Sequential:
         ]
         rule = "-" * max(map(len, lines))
         return "\n".join(itertools.chain(lines[:1], [rule], lines[1:-1], [rule], lines[-1:]))
+
+
+def _pack(arrays: Sequence[Array]) -> Array:
+    """One vector of all of them, one after another."""
+    dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
+    return np.concatenate([np.zeros(0, dtype), *(a.ravel() for a in arrays)], dtype=dtype)
+
+
+def _unpack(vector: Array, like: Iterable[Parameter | Statistic]) -> Iterator[Array]:
+    """Views into a vector that `_pack` made, with the shapes of those values."""
+    start = 0
+    for of in like:
+        stop = start + of.value.size
+        yield vector[start:stop].reshape(of.value.shape)
+        start = stop

@@ -1,17 +1,19 @@
 """The gradient of a batch, computed in micro-batches on several threads.
 
 A batch is cut into micro-batches of a fixed size, small enough that what a layer keeps stays in
-the processor's cache. Each has a replica of the network: the same parameter values, gradients of
-its own. Threads take them as they come, NumPy lets go of the interpreter while it computes, and
-at the end the gradients are summed in the order of the micro-batches. Floating-point sums depend
-on their order and on nothing else here, so the result is the same, bit for bit, on one thread or
-on many, as long as BLAS itself uses one (`one_blas_thread`).
+the processor's cache. Threads take them as they come, each with a replica of the network that
+shares the parameters' values; NumPy lets go of the interpreter while it computes. Each micro-batch
+has a vector of its own for its gradients, and at the end these are summed in the order of the
+micro-batches. Floating-point sums depend on their order and on nothing else here, so the result is
+the same, bit for bit, on one thread or on many, as long as BLAS itself uses one
+(`one_blas_thread`).
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from queue import LifoQueue
 from typing import TypeAlias
 
 import numpy as np
@@ -25,7 +27,7 @@ Load: TypeAlias = Callable[[int, slice], tuple[Array, Array, np.random.Generator
 
 
 class ParallelGradient:
-    """Sets a network's `grads` to the mean gradient over a batch.
+    """Sets a network's `grads` to the mean gradient over a batch, and moves its statistics.
 
     Attributes:
         executor: the threads, which other work of the same training may use between batches.
@@ -54,7 +56,10 @@ class ParallelGradient:
         self.loss = loss
         self.micro_batch = micro_batch
         self.executor = ThreadPoolExecutor(threads)
-        self._replicas: list[Sequential] = []
+        self._replicas: LifoQueue[Sequential] = LifoQueue()
+        for _ in range(threads):
+            self._replicas.put(network.replica())
+        self._parts: list[Array] = []  # a micro-batch's sums each
 
     def __call__(self, batch_size: int, load: Load) -> float:
         """The mean loss over the batch; its gradient is in `network.grads`.
@@ -69,34 +74,39 @@ class ParallelGradient:
             The loss in nats.
         """
         starts = range(0, batch_size, self.micro_batch)
-        while len(self._replicas) < len(starts):
-            self._replicas.append(self.network.replica())
+        while len(self._parts) < len(starts):
+            self._parts.append(np.empty_like(self.network.sums))
 
         def work(k: int) -> float:
             part = slice(starts[k], min(starts[k] + self.micro_batch, batch_size))
             examples, labels, rng = load(k, part)
-            replica = self._replicas[k]
-            x = replica.to_batch_last(examples)
-            logits = replica.forward(x, train=True, rng=rng)
-            loss, dlogits = self.loss(logits, labels)
             # The loss is a mean over this part; the batch's mean weighs the parts by their size.
             share = len(labels) / batch_size
-            dlogits *= share
-            replica.backward(dlogits)
+            replica = self._replicas.get()
+            try:
+                replica.sum_into(self._parts[k])
+                x = replica.to_batch_last(examples)
+                logits = replica.forward(x, train=True, rng=rng)
+                replica.observed *= share
+                loss, dlogits = self.loss(logits, labels)
+                dlogits *= share
+                replica.backward(dlogits)
+            finally:
+                self._replicas.put(replica)
             return loss * share
 
         losses = list(self.executor.map(work, range(len(starts))))
-        self._sum_gradients(len(starts))
+        self._sum_parts(len(starts))
+        self.network.update_statistics()
         return sum(losses)
 
-    def _sum_gradients(self, count: int) -> None:
-        total = self.network.grads
-        parts = [replica.grads for replica in self._replicas[:count]]
+    def _sum_parts(self, count: int) -> None:
+        total = self.network.sums
 
         def work(start: int) -> None:
             here = slice(start, start + PART)
-            total[here] = parts[0][here]
-            for part in parts[1:]:
+            total[here] = self._parts[0][here]
+            for part in self._parts[1:count]:
                 total[here] += part[here]
 
         list(self.executor.map(work, range(0, total.size, PART)))
