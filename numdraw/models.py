@@ -1,4 +1,13 @@
-"""The named architectures, each made from a description that the weights file carries."""
+"""The named architectures, each made from a description that the weights file carries.
+
+    name      network                                                    described by
+    mlp       784 pixels, hidden layers, 10 logits                       hidden, dropout
+    lenet     two convolutions of 5 x 5, each pooled, and 128 units      nothing more
+    convnet   four convolutions with batch norm, pooled three times      channels, dropout
+
+Pooling comes before batch norm and ReLU: these then have a quarter of the pixels to work on. For
+ReLU that changes nothing, since max(max(a, 0), max(b, 0)) = max(max(a, b), 0).
+"""
 
 import itertools
 import math
@@ -7,13 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from numdraw.nn.layers import Array, Dropout, Flatten, Layer, Linear, ReLU
+from numdraw.nn.conv import Conv2d, MaxPool2d
+from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, ReLU
 from numdraw.nn.network import Sequential
+from numdraw.nn.norm import BatchNorm
 
 INPUT = (28, 28)  # px, rows and columns of an image
 CLASSES = 10
 MAX_PARAMETERS = 10_000_000  # 40 MB; keeps a damaged description from asking for all the memory
 MICRO_BATCH = 64  # examples; 784 x 64 inputs and what the layers keep of them fit into 1 MiB
+
+CONVNET_CHANNELS = (24, 48, 96, 96)
 
 
 def mlp_architecture(hidden: Sequence[int], dropout: float) -> dict[str, Any]:
@@ -26,34 +39,60 @@ def mlp_architecture(hidden: Sequence[int], dropout: float) -> dict[str, Any]:
     return {"name": "mlp", "hidden": list(hidden), "dropout": dropout}
 
 
+def lenet_architecture() -> dict[str, Any]:
+    """The description of a LeNet: the classic small convolutional network, with ReLU.
+
+    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document
+    Recognition", 1998, section II, in the proportions of today's textbooks.
+    """
+    return {"name": "lenet"}
+
+
+def convnet_architecture(channels: Sequence[int], dropout: float) -> dict[str, Any]:
+    """The description of the network that numdraw ships.
+
+    Args:
+        channels: of each of the four convolutions.
+        dropout: the probability of dropping out for what the last layer sees.
+    """
+    return {"name": "convnet", "channels": list(channels), "dropout": dropout}
+
+
 def build(architecture: Mapping[str, Any], *, rng: np.random.Generator | None) -> Sequential:
     """A network with fresh parameters.
 
     Args:
-        architecture: what `mlp_architecture` returns, or what a weights file holds.
+        architecture: what a function above returns, or what a weights file holds.
         rng: draws the parameters; None leaves them 0, to be loaded.
 
     Raises:
         ValueError: the description is not one of an architecture known here.
     """
-    hidden, dropout = architecture.get("hidden"), architecture.get("dropout")
-    if (
-        architecture.get("name") != "mlp"
-        or not isinstance(hidden, list)
-        or not all(type(units) is int and units > 0 for units in hidden)
-        or not isinstance(dropout, int | float)
-    ):
-        raise ValueError(
-            'architecture expected {"name": "mlp", "hidden": [numbers above 0], '
-            f'"dropout": number}}, got {str(dict(architecture))[:200]}'
-        )
+    name, dropout = architecture.get("name"), architecture.get("dropout", 0.0)
+    hidden, channels = _counts(architecture.get("hidden")), _counts(architecture.get("channels"))
+    if isinstance(dropout, int | float):
+        if name == "mlp" and hidden is not None:
+            return _mlp(hidden, dropout, rng)
+        if name == "lenet":
+            return _lenet(rng)
+        if name == "convnet" and channels is not None and len(channels) == 4:
+            return _convnet(channels, dropout, rng)
+    raise ValueError(
+        'architecture expected {"name": "mlp", "hidden": [numbers above 0], "dropout": number}, '
+        '{"name": "lenet"} or {"name": "convnet", "channels": [4 numbers above 0], '
+        f'"dropout": number}}, got {str(dict(architecture))[:200]}'
+    )
+
+
+def as_images(images: Array) -> Array:
+    """Bytes 0..255 as what a network takes: float32 in [0, 1], 1 = ink."""
+    scaled: Array = images * np.float32(1 / 255)
+    return scaled
+
+
+def _mlp(hidden: list[int], dropout: float, rng: np.random.Generator | None) -> Sequential:
     steps = list(itertools.pairwise([math.prod(INPUT), *hidden, CLASSES]))
-    parameters = sum((features + 1) * units for features, units in steps)
-    if parameters > MAX_PARAMETERS:
-        raise ValueError(
-            f"architecture expected at most {MAX_PARAMETERS:,} parameters, "
-            f"got {parameters:,} of hidden layers {str(hidden)[:100]}"
-        )
+    _check_size(sum((features + 1) * units for features, units in steps), hidden)
     layers: list[Layer] = [Flatten()]
     for features, units in steps[:-1]:
         layers += [Linear(features, units, rng=rng), ReLU()]
@@ -63,7 +102,63 @@ def build(architecture: Mapping[str, Any], *, rng: np.random.Generator | None) -
     return Sequential(layers, INPUT)
 
 
-def as_images(images: Array) -> Array:
-    """Bytes 0..255 as what a network takes: float32 in [0, 1], 1 = ink."""
-    scaled: Array = images * np.float32(1 / 255)
-    return scaled
+def _lenet(rng: np.random.Generator | None) -> Sequential:
+    return Sequential(
+        [
+            AddChannel(),  # 28 x 28
+            Conv2d(1, 16, 5, rng=rng),  # 24 x 24
+            MaxPool2d(2),  # 12 x 12
+            ReLU(),
+            Conv2d(16, 32, 5, rng=rng),  # 8 x 8
+            MaxPool2d(2),  # 4 x 4
+            ReLU(),
+            Flatten(),
+            Linear(4 * 4 * 32, 128, rng=rng),
+            ReLU(),
+            Linear(128, CLASSES, rng=rng),
+        ],
+        INPUT,
+    )
+
+
+def _convnet(channels: list[int], dropout: float, rng: np.random.Generator | None) -> Sequential:
+    first, second, third, last = channels
+    weights = 25 * first + 9 * (first * second + second * third + third * last)
+    _check_size(weights + 3 * sum(channels) + (9 * last + 1) * CLASSES, channels)
+    layers = [
+        AddChannel(),  # 28 x 28
+        Conv2d(1, first, 5, padding=2, rng=rng),
+        MaxPool2d(2),  # 14 x 14
+        BatchNorm(first),
+        ReLU(),
+        Conv2d(first, second, 3, padding=1, rng=rng),
+        MaxPool2d(2),  # 7 x 7
+        BatchNorm(second),
+        ReLU(),
+        Conv2d(second, third, 3, padding=1, rng=rng),
+        BatchNorm(third),
+        ReLU(),
+        Conv2d(third, last, 3, padding=1, rng=rng),
+        MaxPool2d(2),  # 3 x 3; the last row and column are left out
+        BatchNorm(last),
+        ReLU(),
+        Flatten(),
+        *([Dropout(dropout)] if dropout else []),
+        Linear(3 * 3 * last, CLASSES, rng=rng),
+    ]
+    return Sequential(layers, INPUT)
+
+
+def _counts(value: Any) -> list[int] | None:
+    """The value, if it is a list of whole numbers above 0."""
+    if isinstance(value, list) and all(type(number) is int and number > 0 for number in value):
+        return value
+    return None
+
+
+def _check_size(parameters: int, widths: list[int]) -> None:
+    if parameters > MAX_PARAMETERS:
+        raise ValueError(
+            f"architecture expected at most {MAX_PARAMETERS:,} parameters, "
+            f"got {parameters:,} of layers of {str(widths)[:100]}"
+        )

@@ -31,32 +31,38 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class Options:
-    """All that a training's result depends on, the data aside.
+    """All that a training's result depends on, the data aside. The defaults are the mlp's recipe.
 
     Attributes:
+        arch: the architecture's name; see `models`.
         epochs: passes over the training images.
         batch_size: images a step.
         lr: the highest learning rate of the one-cycle schedule.
         seed: of every random number.
-        hidden: units of each hidden layer.
+        hidden: units of each hidden layer of an mlp.
+        channels: of each convolution of a convnet.
         dropout: the probability of a hidden unit's dropping out.
         weight_decay: AdamW's.
         label_smoothing: the loss's.
         warmup: the share of the steps over which the learning rate rises.
+        averaging: how much of the averaged parameters a step keeps; 0 averages nothing.
         patience: epochs without a better validation before training stops early.
         validation: images held out of the training files.
         augmentation: the limits of the random warps.
     """
 
+    arch: str = "mlp"
     epochs: int = 100
     batch_size: int = 128
     lr: float = 2e-3
     seed: int = 0
     hidden: tuple[int, ...] = (512, 256)
+    channels: tuple[int, ...] = models.CONVNET_CHANNELS
     dropout: float = 0.0
     weight_decay: float = 0.05
     label_smoothing: float = 0.03
     warmup: float = 0.25
+    averaging: float = 0.0
     patience: int = 30
     validation: int = 5_000
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -71,6 +77,7 @@ class Options:
         try:
             given = dict(values)
             given["hidden"] = tuple(given["hidden"])
+            given["channels"] = tuple(given["channels"])
             given["augmentation"] = Augmentation(**given["augmentation"])
             options = cls(**given)
         except (KeyError, TypeError, ValueError) as error:
@@ -90,7 +97,11 @@ class Options:
 
     def architecture(self) -> dict[str, Any]:
         """The network's description, for `models.build` and the weights file."""
-        return models.mlp_architecture(self.hidden, self.dropout)
+        if self.arch == "mlp":
+            return models.mlp_architecture(self.hidden, self.dropout)
+        if self.arch == "convnet":
+            return models.convnet_architecture(self.channels, self.dropout)
+        return {"name": self.arch}
 
     def command(self) -> str:
         """The command line that repeats the training, all other options being the default."""
@@ -109,6 +120,21 @@ class Options:
         return self.rng(SPLIT)
 
 
+RECIPES = {
+    "mlp": Options(),
+    "lenet": Options(arch="lenet", epochs=40),
+    "convnet": Options(
+        arch="convnet",
+        epochs=60,
+        lr=4e-3,
+        dropout=0.3,
+        weight_decay=0.02,
+        averaging=0.999,
+    ),
+}
+DEFAULT_RECIPE = "convnet"
+
+
 class Training:
     """A network on its way from random parameters to the best that validation has seen.
 
@@ -118,6 +144,8 @@ class Training:
 
     Attributes:
         network: as trained so far.
+        averaged: what is validated and kept: the running average of the network's parameters over
+            the steps, or the network itself where nothing is averaged.
         epoch: epochs finished.
         batch: batches done of the epoch under way, of `batches` an epoch.
         history: a dict an epoch: "epoch", "loss", "validation_loss" (nats), "validation_error".
@@ -137,6 +165,10 @@ class Training:
         self.train = train
         self.valid = valid
         self.network = models.build(options.architecture(), rng=options.rng(PARAMETERS))
+        self.averaged = self.network
+        if options.averaging:
+            self.averaged = models.build(options.architecture(), rng=None)
+            self.averaged.state[:] = self.network.state
         self.optimizer = AdamW(
             self.network.values, self.network.grads, weight_decay=options.weight_decay
         )
@@ -152,7 +184,7 @@ class Training:
         self.loss_sum = 0.0  # of the epoch's batches so far, each times its size
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
-        self._best_values = self.network.values.copy()
+        self._best = self.averaged.state.copy()
         self._set_order()
 
     @property
@@ -182,6 +214,7 @@ class Training:
         if not math.isfinite(loss):
             raise self._diverged(f"{loss} in batch {self.batch + 1}")
         self.optimizer.step(self.schedule(self.optimizer.steps), self._gradient.executor)
+        self._average()
         self.loss_sum += loss * len(batch)
         self.batch += 1
         return loss
@@ -207,7 +240,7 @@ class Training:
             raise self._diverged(f"a validation loss of {validation_loss}")
         if self.best_epoch == 0 or _merit(entry) < _merit(self.history[self.best_epoch - 1]):
             self.best_epoch = self.epoch + 1
-            self._best_values[:] = self.network.values
+            self._best[:] = self.averaged.state
         self.history.append(entry)
         self.epoch += 1
         self.batch = 0
@@ -216,20 +249,23 @@ class Training:
         return entry
 
     def predict(self, images: Array) -> Array:
-        """The logits of images (N, 28, 28) uint8, on the training's threads: (N, 10)."""
+        """The averaged network's logits of images (N, 28, 28) uint8, on the threads: (N, 10)."""
         parts = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-        work = self._gradient.executor.map(lambda part: self.network(models.as_images(part)), parts)
+        work = self._gradient.executor.map(
+            lambda part: self.averaged(models.as_images(part)), parts
+        )
         return np.concatenate(list(work))
 
     def keep_best(self) -> None:
-        """Give the network the best epoch's parameters."""
-        self.network.values[:] = self._best_values
+        """Give the averaged network the best epoch's parameters."""
+        self.averaged.state[:] = self._best
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """All that a checkpoint must hold: arrays, and what JSON can."""
         arrays = {
-            "values": self.network.values,
-            "best_values": self._best_values,
+            "state": self.network.state,
+            "averaged": self.averaged.state,
+            "best": self._best,
             **{f"optimizer.{name}": array for name, array in self.optimizer.state().items()},
         }
         meta = {
@@ -273,8 +309,9 @@ class Training:
                 f"{where} expected the training files that it was begun with, SHA-256 "
                 f"{meta['data']}, got {self.train.sha256}; name their folder with --data"
             )
-        self.network.values[:] = arrays["values"]
-        self._best_values[:] = arrays["best_values"]
+        self.network.state[:] = arrays["state"]
+        self.averaged.state[:] = arrays["averaged"]
+        self._best[:] = arrays["best"]
         prefix = "optimizer."
         self.optimizer.load_state(
             {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
@@ -309,6 +346,19 @@ class Training:
     def __exit__(self, *error: object) -> None:
         """End the threads."""
         self._gradient.close()
+
+    def _average(self) -> None:
+        """Move the averaged parameters towards the network's.
+
+        The first steps are averaged over fewer: at step t at most t/10 of them, for the random
+        parameters of the start are soon of no more use.
+        """
+        if self.averaged is not self.network:
+            t = self.optimizer.steps
+            keep = min(self.options.averaging, (1 + t) / (10 + t))
+            self.averaged.state += np.float32(1.0 - keep) * (
+                self.network.state - self.averaged.state
+            )
 
     def _diverged(self, got: str) -> TrainingError:
         return TrainingError(

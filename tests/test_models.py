@@ -34,7 +34,11 @@ def test_description_survives_json() -> None:
     "architecture",
     [
         {},
-        {"name": "lenet", "hidden": [32], "dropout": 0.1},
+        {"name": "vgg", "hidden": [32], "dropout": 0.1},
+        {"name": "mlp", "channels": [1, 2, 3, 4], "dropout": 0.1},
+        {"name": "convnet", "channels": [1, 2, 3], "dropout": 0.1},
+        {"name": "convnet", "channels": [1, 2, 3, 0], "dropout": 0.1},
+        {"name": "convnet", "channels": [1, 2, 3, 4], "dropout": None},
         {"name": "mlp", "hidden": "32", "dropout": 0.1},
         {"name": "mlp", "hidden": [32, -1], "dropout": 0.1},
         {"name": "mlp", "hidden": [True], "dropout": 0.1},

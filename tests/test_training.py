@@ -177,7 +177,7 @@ def test_a_checkpoint_that_contradicts_itself_is_refused(
 
 
 @pytest.mark.parametrize(
-    "values", [None, {}, {**asdict(OPTIONS), "augmentation": 3}, {**asdict(OPTIONS), "more": 1}]
+    "state", [None, {}, {**asdict(OPTIONS), "augmentation": 3}, {**asdict(OPTIONS), "more": 1}]
 )
 def test_other_options_are_refused(values: Any) -> None:
     with pytest.raises(CheckpointError, match="here expected training options, got"):
@@ -194,13 +194,13 @@ def test_command_repeats_the_options() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda arrays, meta: arrays.pop("values"), "expected a checkpoint of this network"),
+        (lambda arrays, meta: arrays.pop("state"), "expected a checkpoint of this network"),
         (
             lambda arrays, meta: arrays.update(values=np.zeros(3, np.float32)),
             "expected a checkpoint of this network",
         ),
         (
-            lambda arrays, meta: arrays.update(values=arrays["values"] * np.float32(np.nan)),
+            lambda arrays, meta: arrays.update(values=arrays["state"] * np.float32(np.nan)),
             "expected finite numbers, got NaN or inf",
         ),
         (lambda arrays, meta: meta.pop("steps"), r"expected \['steps'\] in its meta, got none"),

@@ -21,16 +21,18 @@ class Sequential:
 
     All parameters stand one after another in the vector `values`, and their gradients in `grads`;
     each layer's arrays are views into them. So an optimiser is a formula on two vectors. What
-    layers observe of a batch stands behind the gradients: both are averaged over a batch's parts.
+    layers observe of a batch stands behind the gradients, and its running averages behind the
+    parameters: what is done to all of them is done to one vector.
 
     Attributes:
         layers: the layers, first to last.
         input_shape: one example's shape.
-        values: (P,), the parameters.
-        statistics: (S,), the running averages of what layers observe; none without `BatchNorm`.
-        sums: (P + S,), grads and observed.
-        grads: (P,); `backward` sets it.
-        observed: (S,); `forward(train=True)` sets it.
+        state: (P + S,), all that training changes.
+        values: (P,), its first part: the parameters.
+        statistics: (S,), its rest: the running averages of what layers observe.
+        sums: (P + S,), what a batch says of each.
+        grads: (P,), its first part; `backward` sets it.
+        observed: (S,), its rest; `forward(train=True)` sets it.
     """
 
     def __init__(self, layers: Sequence[Layer], input_shape: Shape) -> None:
@@ -48,18 +50,20 @@ class Sequential:
         self.shapes = [self.input_shape]  # what goes into each layer, and what leaves the last
         for layer in self.layers:
             self.shapes.append(layer.output_shape(self.shapes[-1]))
-        self.values = _pack([p.value for p in self.parameters().values()])
-        self.statistics = _pack([s.value for s in self._statistics().values()])
+        arrays = [of.value for of in self._named().values()]
+        dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
+        parts = [np.zeros(0, dtype), *(array.ravel() for array in arrays)]
+        self.state = np.concatenate(parts, dtype=dtype)
         self._bind()
 
     def _bind(self) -> None:
-        """Make `sums`, and every parameter and statistic a view into the vectors."""
-        parameters, statistics = self.parameters().values(), self._statistics().values()
-        for parameter, value in zip(parameters, _unpack(self.values, parameters), strict=True):
-            parameter.value = value
-        for statistic, value in zip(statistics, _unpack(self.statistics, statistics), strict=True):
-            statistic.value = value
-        self.sum_into(np.zeros(self.values.size + self.statistics.size, self.values.dtype))
+        """Make `sums`, and every parameter and statistic a view into `state` and `sums`."""
+        named = self._named().values()
+        for of, view in zip(named, _views(self.state, named), strict=True):
+            of.value = view
+        parameters = sum(of.value.size for of in named if isinstance(of, Parameter))
+        self.values, self.statistics = self.state[:parameters], self.state[parameters:]
+        self.sum_into(np.zeros_like(self.state))
 
     def sum_into(self, sums: Array) -> None:
         """Make `backward` write the gradients, and `forward` what it observes, to another vector.
@@ -69,11 +73,12 @@ class Sequential:
         """
         self.sums = sums
         self.grads, self.observed = sums[: self.values.size], sums[self.values.size :]
-        parameters, statistics = self.parameters().values(), self._statistics().values()
-        for parameter, grad in zip(parameters, _unpack(self.grads, parameters), strict=True):
-            parameter.grad = grad
-        for statistic, seen in zip(statistics, _unpack(self.observed, statistics), strict=True):
-            statistic.observed = seen
+        named = self._named().values()
+        for of, view in zip(named, _views(sums, named), strict=True):
+            if isinstance(of, Parameter):
+                of.grad = view
+            else:
+                of.observed = view
 
     def layer_names(self) -> list[str]:
         """A name a layer: its class and how many of that class came before: linear1, relu1, ..."""
@@ -93,13 +98,14 @@ class Sequential:
             for name, parameter in layer.parameters().items()
         }
 
-    def _statistics(self) -> dict[str, Statistic]:
-        """Every statistic, by `layer.name`."""
-        return {
+    def _named(self) -> dict[str, Parameter | Statistic]:
+        """Every parameter, and then every statistic, by `layer.name`."""
+        statistics = {
             f"{layer_name}.{name}": statistic
             for layer_name, layer in zip(self.layer_names(), self.layers, strict=True)
             for name, statistic in layer.statistics().items()
         }
+        return {**self.parameters(), **statistics}
 
     def update_statistics(self) -> None:
         """Move the running averages towards what was observed of the last batch.
@@ -164,7 +170,7 @@ class Sequential:
         self.layers[first].parameter_gradients(dout)
 
     def replica(self) -> "Sequential":
-        """A network that shares `values` and `statistics`; all else that changes is its own.
+        """A network that shares `state`; all else that changes is its own.
 
         So several threads can train on parts of a batch at once.
         """
@@ -173,13 +179,9 @@ class Sequential:
         twin._bind()
         return twin
 
-    def _named_values(self) -> dict[str, Array]:
-        named: dict[str, Parameter | Statistic] = {**self.parameters(), **self._statistics()}
-        return {name: of.value for name, of in named.items()}
-
     def arrays(self) -> dict[str, Array]:
         """A copy of every parameter and statistic, by `layer.param`."""
-        return {name: value.copy() for name, value in self._named_values().items()}
+        return {name: of.value.copy() for name, of in self._named().items()}
 
     def load_arrays(self, arrays: Mapping[str, Array], where: str = "arrays") -> None:
         """Take over the parameters and statistics of a weights file.
@@ -192,7 +194,7 @@ class Sequential:
             CheckpointError: a name, shape or dtype differs, or a number is not finite.
                 The network is as before.
         """
-        values = self._named_values()
+        values = {name: of.value for name, of in self._named().items()}
         if set(arrays) != set(values):
             raise CheckpointError(
                 f"{where} expected the arrays {sorted(values)}, got {sorted(arrays)}"
@@ -227,16 +229,10 @@ class Sequential:
         return "\n".join(itertools.chain(lines[:1], [rule], lines[1:-1], [rule], lines[-1:]))
 
 
-def _pack(arrays: Sequence[Array]) -> Array:
-    """One vector of all of them, one after another."""
-    dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
-    return np.concatenate([np.zeros(0, dtype), *(a.ravel() for a in arrays)], dtype=dtype)
-
-
-def _unpack(vector: Array, like: Iterable[Parameter | Statistic]) -> Iterator[Array]:
-    """Views into a vector that `_pack` made, with the shapes of those values."""
+def _views(vector: Array, named: Iterable[Parameter | Statistic]) -> Iterator[Array]:
+    """Views into a vector, one after another, with the shapes of those values."""
     start = 0
-    for of in like:
+    for of in named:
         stop = start + of.value.size
         yield vector[start:stop].reshape(of.value.shape)
         start = stop
