@@ -177,7 +177,7 @@ def test_a_checkpoint_that_contradicts_itself_is_refused(
 
 
 @pytest.mark.parametrize(
-    "state", [None, {}, {**asdict(OPTIONS), "augmentation": 3}, {**asdict(OPTIONS), "more": 1}]
+    "values", [None, {}, {**asdict(OPTIONS), "augmentation": 3}, {**asdict(OPTIONS), "more": 1}]
 )
 def test_other_options_are_refused(values: Any) -> None:
     with pytest.raises(CheckpointError, match="here expected training options, got"):
@@ -200,7 +200,7 @@ def test_command_repeats_the_options() -> None:
             "expected a checkpoint of this network",
         ),
         (
-            lambda arrays, meta: arrays.update(values=arrays["state"] * np.float32(np.nan)),
+            lambda arrays, meta: arrays.update(state=arrays["state"] * np.float32(np.nan)),
             "expected finite numbers, got NaN or inf",
         ),
         (lambda arrays, meta: meta.pop("steps"), r"expected \['steps'\] in its meta, got none"),
