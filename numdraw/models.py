@@ -26,6 +26,7 @@ CLASSES = 10
 MAX_PARAMETERS = 10_000_000  # 40 MB; keeps a damaged description from asking for all the memory
 MICRO_BATCH = 64  # examples; 784 x 64 inputs and what the layers keep of them fit into 1 MiB
 
+NAMES = ("mlp", "lenet", "convnet")
 CONVNET_CHANNELS = (24, 48, 96, 96)
 
 

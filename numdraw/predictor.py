@@ -11,6 +11,7 @@ import numpy as np
 from numdraw import _resources, models, preprocess
 from numdraw.calibrate import HIGHEST, LOWEST, temper
 from numdraw.nn.checkpoint import CheckpointError, load_checkpoint
+from numdraw.nn.inference import Inference
 from numdraw.nn.layers import Array
 from numdraw.nn.network import Sequential
 
@@ -74,7 +75,7 @@ class Predictor:
             temperature: divides the logits; see `numdraw.calibrate`.
             meta: the model card, with "version" and "sha256".
         """
-        self._network = network
+        self._logits = Inference(network)
         self._temperature = temperature
         self.meta = dict(meta)
         self.version = str(meta["version"])
@@ -155,7 +156,7 @@ class Predictor:
         # `not all` and not `any`, because NaN is in no range
         if not ((images >= 0) & (images <= 1)).all():
             raise ValueError("images expected finite numbers in [0, 1], got others")
-        probabilities = temper(self._network(images), self._temperature)
+        probabilities = temper(self._logits(images), self._temperature)
         digits = probabilities.argmax(axis=1)
         return Predictions(
             digits=digits,

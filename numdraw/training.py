@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Options:
     """All that a training's result depends on, the data aside. The defaults are the mlp's recipe.
 
     Attributes:
+        recipe: what it is a variation of: a name in `RECIPES`.
         arch: the architecture's name; see `models`.
         epochs: passes over the training images.
         batch_size: images a step.
@@ -51,6 +52,7 @@ class Options:
         augmentation: the limits of the random warps.
     """
 
+    recipe: str = "mlp"
     arch: str = "mlp"
     epochs: int = 100
     batch_size: int = 128
@@ -89,6 +91,11 @@ class Options:
                     f"{where} expected a {type(default).__name__} as its option {name}, "
                     f"got {value!r:.50}"
                 )
+        if options.recipe not in RECIPES or options.arch not in models.NAMES:
+            raise CheckpointError(
+                f"{where} expected a recipe of {', '.join(RECIPES)} and an architecture of "
+                f"{', '.join(models.NAMES)}, got {options.recipe!r:.50} and {options.arch!r:.50}"
+            )
         if min(options.epochs, options.batch_size, options.validation) < 1:
             raise CheckpointError(
                 f"{where} expected epochs, batch_size and validation of at least 1, got fewer"
@@ -105,10 +112,12 @@ class Options:
 
     def command(self) -> str:
         """The command line that repeats the training, all other options being the default."""
-        hidden = " ".join(map(str, self.hidden))
+        recipe = "--fast" if self.recipe == "fast" else f"--arch {self.recipe}"
+        hidden = f" --hidden {' '.join(map(str, self.hidden))}" if self.arch == "mlp" else ""
         return (
-            f"python -m numdraw.train --epochs {self.epochs} --batch-size {self.batch_size} "
-            f"--lr {self.lr} --seed {self.seed} --hidden {hidden} --validation {self.validation}"
+            f"python -m numdraw.train {recipe} --epochs {self.epochs} "
+            f"--batch-size {self.batch_size} --lr {self.lr} --seed {self.seed}{hidden} "
+            f"--validation {self.validation}"
         )
 
     def rng(self, stream: int, *where: int) -> np.random.Generator:
@@ -120,17 +129,20 @@ class Options:
         return self.rng(SPLIT)
 
 
+CONVNET = Options(
+    recipe="convnet",
+    arch="convnet",
+    epochs=60,
+    lr=4e-3,
+    dropout=0.3,
+    weight_decay=0.02,
+    averaging=0.999,
+)
 RECIPES = {
     "mlp": Options(),
-    "lenet": Options(arch="lenet", epochs=40),
-    "convnet": Options(
-        arch="convnet",
-        epochs=60,
-        lr=4e-3,
-        dropout=0.3,
-        weight_decay=0.02,
-        averaging=0.999,
-    ),
+    "lenet": replace(CONVNET, recipe="lenet", arch="lenet"),
+    "convnet": CONVNET,
+    "fast": replace(CONVNET, recipe="fast", epochs=14),
 }
 DEFAULT_RECIPE = "convnet"
 

@@ -80,9 +80,9 @@ def test_quoted_scores_are_the_weights_own(predictor: Predictor) -> None:
 
 
 def test_quoted_defaults_are_the_trainers() -> None:
-    from numdraw.training import Options
+    from numdraw.training import DEFAULT_RECIPE, RECIPES
 
-    options = Options()
+    options = RECIPES[DEFAULT_RECIPE]
     defaults = f"{options.epochs}, {options.batch_size}, {options.lr}, {options.seed}"
     assert f"| `--epochs N`, `--batch-size N`, `--lr RATE`, `--seed N` | {defaults} |" in README
     hidden = " ".join(map(str, options.hidden))

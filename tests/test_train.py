@@ -20,7 +20,7 @@ from numdraw.predictor import Predictor
 from numdraw.training import Training
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--epochs", "3", "--batch-size", "64", "--hidden", "16", "--seed", "5"]
+SMALL = ["--arch", "mlp", "--epochs", "3", "--batch-size", "64", "--hidden", "16", "--seed", "5"]
 SMALL += ["--validation", "100"]
 
 
@@ -35,8 +35,8 @@ def test_writes_weights_that_predictor_reads(
     assert run(made_data, out, *SMALL) == 0
     meta = Predictor.load(out).meta
     assert meta["command"] == (
-        "python -m numdraw.train --epochs 3 --batch-size 64 --lr 0.002 --seed 5 --hidden 16 "
-        "--validation 100"
+        "python -m numdraw.train --arch mlp --epochs 3 --batch-size 64 --lr 0.002 --seed 5 "
+        "--hidden 16 --validation 100"
     )
     assert meta["scores"]["test"]["images"] == 100
     assert meta["scores"]["validation"]["images"] == 100
@@ -185,6 +185,13 @@ def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch, batch: int = 4) ->
     monkeypatch.setattr(Training, "step", stopping)
 
 
+def test_hidden_layers_are_refused_for_other_networks(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(made_data, tmp_path / "a.npz", "--fast", "--hidden", "16") == 1
+    assert "--hidden expected --arch mlp, got convnet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("batch", [1, 4, 8])
 def test_ctrl_c_saves_and_resume_goes_on_to_the_same_file(
     batch: int,
@@ -292,7 +299,7 @@ def test_as_a_process_sigterm_saves_and_resume_finishes(mnist: Path, tmp_path: P
     command = [sys.executable, "-m", "numdraw.train", "--data", str(mnist), "--out", str(out)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [*command, "--epochs", "2", "--hidden", "16", "--no-test"],
+        [*command, "--arch", "mlp", "--epochs", "2", "--hidden", "16", "--no-test"],
         cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip  # shorter so
     assert process.stderr is not None

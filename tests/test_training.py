@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from numdraw import models
 from numdraw.data import read_split, split_validation
 from numdraw.nn.checkpoint import CheckpointError
 from numdraw.nn.parallel import one_blas_thread
-from numdraw.training import Options, Training, TrainingError
+from numdraw.training import RECIPES, Options, Training, TrainingError
 
 OPTIONS = Options(epochs=3, batch_size=96, hidden=(16,), validation=100, dropout=0.2)
 
@@ -35,6 +36,10 @@ def run(training: Training, steps: int = 10**6) -> Training:
     return training
 
 
+CONVNET = replace(OPTIONS, arch="convnet", channels=(2, 3, 4, 4), averaging=0.9, lr=0.02)
+BOTH = pytest.mark.parametrize("options", [OPTIONS, CONVNET], ids=["mlp", "convnet"])
+
+
 def bits(training: Training) -> tuple[Any, ...]:
     arrays, meta = training.state()
     return {name: array.tobytes() for name, array in arrays.items()}, meta
@@ -48,10 +53,49 @@ def test_learns_an_easy_task(made_data: Path) -> None:
     assert result.history[0]["loss"] > 2 * result.history[-1]["loss"]
 
 
+@BOTH
 @pytest.mark.parametrize("threads", [1, 3])
-def test_threads_do_not_change_a_bit(made_data: Path, threads: int) -> None:
-    expected = bits(run(training(made_data, threads=2)))
-    assert bits(run(training(made_data, threads=threads))) == expected
+def test_threads_do_not_change_a_bit(made_data: Path, options: Options, threads: int) -> None:
+    expected = bits(run(training(made_data, options, threads=2)))
+    assert bits(run(training(made_data, options, threads=threads))) == expected
+
+
+def test_the_averaged_network_follows_the_trained_one(made_data: Path) -> None:
+    result = training(made_data, CONVNET)
+    start = result.network.state.copy()
+    result.step()
+    keep = 2 / 11  # (1 + t) / (10 + t) at t = 1
+    expected = keep * start + (1 - keep) * result.network.state
+    assert result.averaged.state == pytest.approx(expected, abs=1e-6)
+    for _ in range(200):
+        before, t = result.averaged.state.copy(), result.optimizer.steps + 1
+        result.batch %= result.batches
+        result.step()
+        keep = min(0.9, (1 + t) / (10 + t))
+    expected = keep * before + (1 - keep) * result.network.state
+    assert keep == 0.9
+    assert result.averaged.state == pytest.approx(expected, abs=1e-6)
+    assert (result.averaged.state != result.network.state).any()
+
+
+def test_nothing_is_averaged_where_averaging_is_0(made_data: Path) -> None:
+    result = training(made_data)
+    assert result.averaged is result.network
+
+
+def test_every_recipe_builds_its_architecture(made_data: Path) -> None:
+    for name, options in RECIPES.items():
+        assert options.recipe == name
+        assert Options.from_json(asdict(options), "here") == options
+        assert options.architecture()["name"] == options.arch
+        assert models.build(options.architecture(), rng=None).values.size < 1_000_000
+
+
+@pytest.mark.parametrize("name", ["recipe", "arch"])
+def test_options_of_unknown_names_are_refused(name: str) -> None:
+    options = {**asdict(OPTIONS), name: "vgg"}
+    with pytest.raises(CheckpointError, match=r"here expected a recipe of mlp, .* got .*'vgg'"):
+        Options.from_json(options, "here")
 
 
 def test_another_seed_changes_everything(made_data: Path) -> None:
@@ -61,13 +105,16 @@ def test_another_seed_changes_everything(made_data: Path) -> None:
     assert one.step() != other.step()
 
 
+@BOTH
 @pytest.mark.parametrize("steps", [0, 1, 5, 6, 7, 17])
-def test_going_on_from_a_state_gives_the_same_bits(made_data: Path, steps: int) -> None:
-    expected = bits(run(training(made_data)))
-    stopped = run(training(made_data), steps)
+def test_going_on_from_a_state_gives_the_same_bits(
+    made_data: Path, options: Options, steps: int
+) -> None:
+    expected = bits(run(training(made_data, options)))
+    stopped = run(training(made_data, options), steps)
     arrays, meta = stopped.state()
     saved = {name: array.copy() for name, array in arrays.items()}
-    resumed = training(made_data, threads=1)
+    resumed = training(made_data, options, threads=1)
     resumed.load(saved, meta, where="here")
     assert resumed.optimizer.steps == steps
     assert bits(run(resumed)) == expected
@@ -186,9 +233,11 @@ def test_other_options_are_refused(values: Any) -> None:
 
 def test_command_repeats_the_options() -> None:
     assert replace(OPTIONS, hidden=(5, 6), lr=0.5, seed=9).command() == (
-        "python -m numdraw.train --epochs 3 --batch-size 96 --lr 0.5 --seed 9 --hidden 5 6 "
-        "--validation 100"
+        "python -m numdraw.train --arch mlp --epochs 3 --batch-size 96 --lr 0.5 --seed 9 "
+        "--hidden 5 6 --validation 100"
     )
+    assert RECIPES["fast"].command().startswith("python -m numdraw.train --fast --epochs ")
+    assert "--hidden" not in RECIPES["convnet"].command()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +245,7 @@ def test_command_repeats_the_options() -> None:
     [
         (lambda arrays, meta: arrays.pop("state"), "expected a checkpoint of this network"),
         (
-            lambda arrays, meta: arrays.update(values=np.zeros(3, np.float32)),
+            lambda arrays, meta: arrays.update(state=np.zeros(3, np.float32)),
             "expected a checkpoint of this network",
         ),
         (

@@ -18,13 +18,14 @@ Between `forward(train=True)` and the gradients a layer keeps what its equations
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
+LayerT = TypeVar("LayerT", bound="Layer")
 
 
 class Parameter:
@@ -109,7 +110,7 @@ class Layer(ABC):
         """The layer's statistics by name, in the order in which it made them."""
         return {name: s for name, s in vars(self).items() if isinstance(s, Statistic)}
 
-    def replica(self) -> "Layer":
+    def replica(self: LayerT) -> LayerT:
         """A layer that shares the parameters' and statistics' values; all else is its own."""
         twin = copy.copy(self)
         for name, parameter in self.parameters().items():

@@ -1,0 +1,172 @@
+"""Prediction: what a trained network computes, in fewer steps than training needs.
+
+Batch norm is folded into the layer before it where that can be. One example by itself then takes a
+path of its own, with the channels last, (H, W, C): in `Sequential` the batch comes last because
+long runs of memory are what NumPy is fast at, and with one example no batch makes them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
+from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, Parameter, ReLU
+from numdraw.nn.network import Sequential
+from numdraw.nn.norm import BatchNorm
+
+Step: TypeAlias = Callable[[Array], Array]
+
+
+class Inference:
+    """The logits of a trained network: those of `Sequential`, sooner.
+
+    It has a copy of the parameters. Nothing is written to it when it predicts, so threads can
+    share one.
+    """
+
+    def __init__(self, network: Sequential) -> None:
+        """Copy the network's parameters, batch norm folded into them.
+
+        Args:
+            network: trained; it may be trained further, which changes nothing here.
+        """
+        self.network = Sequential(fold_batch_norm(network.layers), network.input_shape)
+        self._steps = [_step(layer) for layer in self.network.layers]
+
+    def __call__(self, examples: Array) -> Array:
+        """The logits of examples: (N, ...) -> (N, K).
+
+        Raises:
+            ValueError: an example does not have the network's input shape.
+        """
+        if len(examples) != 1 or examples.shape[1:] != self.network.input_shape:
+            return self.network(examples)
+        x: Array = examples[0].astype(self.network.values.dtype)
+        for step in self._steps:
+            x = step(x)
+        return x[None]
+
+
+def fold_batch_norm(layers: Sequence[Layer]) -> list[Layer]:
+    """Copies of the layers, for prediction: without dropout, and with batch norm folded in.
+
+    Predicting, batch norm is `scale * x + shift`. After a linear layer or a convolution that is
+
+        scale * (weight @ x + bias) + shift = (scale * weight) @ x + (scale * bias + shift)
+
+    and so a layer with other parameters. Max pooling in between changes nothing as long as no scale
+    is negative, for then scale * max(a, b) + shift = max(scale * a + shift, scale * b + shift).
+    Batch norm that follows something else, or has a negative scale there, stays what it is.
+    """
+    folded: list[Layer] = []
+    for layer in layers:
+        if isinstance(layer, Dropout):
+            continue
+        if isinstance(layer, BatchNorm):
+            scale, shift = layer.scale_and_shift()
+            at = len(folded) - 1
+            if at > 0 and isinstance(folded[at], MaxPool2d) and (scale >= 0).all():
+                at -= 1
+            if at >= 0 and isinstance(before := folded[at], Linear | Conv2d):
+                folded[at] = _scaled(before, scale, shift)
+                continue
+        folded.append(layer.replica())
+    return folded
+
+
+def _scaled(layer: Linear | Conv2d, scale: Array, shift: Array) -> Linear | Conv2d:
+    """A layer whose output is `scale * out + shift`, for each output or channel."""
+    scaled = layer.replica()
+    # A Linear's outputs are the rows of its weight, a Conv2d's channels out are the last axis.
+    rows = scale[:, None] if isinstance(layer, Linear) else scale
+    scaled.weight = Parameter(layer.weight.value * rows)
+    scaled.bias = Parameter(layer.bias.value * scale + shift)
+    return scaled
+
+
+def _step(layer: Layer) -> Step:
+    """What a layer does to one example; images are (H, W, C), and not (H, C, W) as in the layer."""
+    if isinstance(layer, Conv2d):
+        return _convolution(layer)
+    if isinstance(layer, Linear):
+        weight, bias = layer.weight.value, layer.bias.value
+        return lambda x: weight @ x + bias
+    if isinstance(layer, MaxPool2d):
+        return lambda x: _pooled(x, layer.size, np.maximum)
+    if isinstance(layer, AvgPool2d):
+        share = layer.size**-2
+        return lambda x: _pooled(x, layer.size, np.add) * x.dtype.type(share)
+    if isinstance(layer, BatchNorm):
+        scale, shift = layer.scale_and_shift()
+        return lambda x: x * scale + shift
+    if isinstance(layer, AddChannel):
+        return lambda x: x[..., None]
+    if isinstance(layer, Flatten):  # in the order that the next layer's weights are in
+        return lambda x: (x.transpose(0, 2, 1) if x.ndim == 3 else x).reshape(-1)
+    if isinstance(layer, ReLU):
+        return lambda x: np.maximum(x, 0)
+    return lambda x: _as_batch(layer, x)
+
+
+def _convolution(layer: Conv2d) -> Step:
+    """(H, C, W) as (H, W, C) -> (H_out, W_out, M)."""
+    k, s, p = layer.kernel, layer.stride, layer.padding
+    channels_out = len(layer.bias.value)
+    weight = layer.weight.value.reshape(-1, channels_out)  # (k*k*C, M)
+    bias = layer.bias.value
+
+    def step(x: Array) -> Array:
+        if p:
+            height, width, channels = x.shape
+            padded = np.zeros((height + 2 * p, width + 2 * p, channels), x.dtype)
+            padded[p:-p, p:-p] = x
+            x = padded
+        x = np.ascontiguousarray(x)
+        rows, columns = (x.shape[0] - k) // s + 1, (x.shape[1] - k) // s + 1
+        # (H_out*W_out, k*k*C) @ (k*k*C, M) -> (H_out*W_out, M)
+        out = _windows(x, rows, columns, k, s) @ weight
+        out += bias
+        return out.reshape(rows, columns, channels_out)
+
+    return step
+
+
+def _windows(x: Array, rows: int, columns: int, k: int, s: int) -> Array:
+    """Every window of an image (H, W, C), one a row: (H_out*W_out, k*k*C).
+
+    They are copied in runs along the window's row, k*C numbers, or, where these are fewer than the
+    windows in a row of output, along those: W_out numbers, and the matrix is seen transposed.
+    """
+    channels = x.shape[2]
+    row, column, channel = x.strides
+    windows: Array  # np.ndarray is as_strided, in a fifth of its time
+    if k * channels >= columns:
+        windows = np.ndarray(
+            (rows, columns, k, k * channels), x.dtype, x, 0, (row * s, column * s, row, channel)
+        )
+        return windows.reshape(rows * columns, -1)
+    windows = np.ndarray(
+        (k, k, channels, rows, columns), x.dtype, x, 0, (row, column, channel, row * s, column * s)
+    )
+    windows = windows.reshape(-1, rows * columns).T
+    return windows
+
+
+def _pooled(x: Array, k: int, merge: np.ufunc) -> Array:
+    """(H, W, C) -> (H//k, W//k, C): the squares' pixels merged, two at a time."""
+    height, width = x.shape[0] // k * k, x.shape[1] // k * k
+    lines = x[0:height:k]
+    for i in range(1, k):
+        lines = merge(lines, x[i:height:k])
+    out = lines[:, 0:width:k]
+    for j in range(1, k):
+        out = merge(out, lines[:, j:width:k])
+    return out
+
+
+def _as_batch(layer: Layer, x: Array) -> Array:
+    """What a layer that this module does not know does to one example."""
+    batch = (x.transpose(0, 2, 1) if x.ndim == 3 else x)[..., None]
+    out = layer.forward(np.ascontiguousarray(batch))[..., 0]
+    return out.transpose(0, 2, 1) if out.ndim == 3 else out

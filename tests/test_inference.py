@@ -1,0 +1,142 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numdraw.models import build, convnet_architecture, lenet_architecture, mlp_architecture
+from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
+from numdraw.nn.inference import Inference, fold_batch_norm
+from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, ReLU, Shape
+from numdraw.nn.network import Sequential
+from numdraw.nn.norm import BatchNorm
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+class Doubled(Layer):
+    """A layer of somebody else's."""
+
+    def forward(
+        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> Array:
+        doubled: Array = 2 * x
+        return doubled
+
+    def input_gradient(self, dout: Array) -> Array:
+        raise NotImplementedError
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+def trained(layers: Sequence[Layer], *, positive: bool = False) -> Sequential:
+    """A network of 12 x 10 images whose parameters and statistics are not those of the start."""
+    network = Sequential(layers, (12, 10))
+    network.values += 0.1 * rng(1).normal(size=network.values.size).astype(np.float32)
+    if network.statistics.size:
+        network.statistics[:] = rng(2).uniform(0.5, 2.0, network.statistics.size)
+    for layer in network.layers:
+        if isinstance(layer, BatchNorm) and not positive:
+            layer.weight.value[::2] *= -1
+    return network
+
+
+def convolutions() -> list[Layer]:
+    return [
+        AddChannel(),
+        Conv2d(1, 6, 3, padding=1, rng=rng()),
+        MaxPool2d(2),
+        BatchNorm(6),
+        ReLU(),
+        Dropout(0.5),
+        Conv2d(6, 4, 2, stride=2, rng=rng()),
+        BatchNorm(4),
+        Doubled(),
+        ReLU(),
+        Flatten(),
+        Linear(3 * 4 * 2, 7, rng=rng()),
+        BatchNorm(7),
+        Doubled(),
+    ]
+
+
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_logits_are_the_networks(positive: bool, count: int) -> None:
+    network = trained(convolutions(), positive=positive)
+    examples = rng(3).normal(size=(count, 12, 10))
+    kept = examples.copy()
+    logits = Inference(network)(examples)
+    assert logits.shape == (count, 7)
+    assert logits == pytest.approx(network(examples), rel=1e-4, abs=1e-4)
+    assert (examples == kept).all()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [AddChannel(), AvgPool2d(2), Flatten()],
+        [AddChannel(), MaxPool2d(3), Flatten()],  # leaves a column out
+        [AddChannel(), AvgPool2d(5), BatchNorm(1), Flatten()],
+        [AddChannel(), Conv2d(1, 30, 5, stride=3, padding=4, rng=rng()), Flatten()],
+        [Flatten(), Dropout(0.1), ReLU(), Linear(120, 3, rng=rng())],
+        [ReLU(), Flatten()],
+    ],
+    ids=lambda layers: "-".join(type(layer).__name__ for layer in layers),
+)
+def test_each_layer_does_to_one_example_what_it_does_to_a_batch(layers: list[Layer]) -> None:
+    network = trained(layers)
+    examples = rng(3).normal(size=(2, 12, 10))
+    kept = examples.copy()
+    one = np.concatenate([Inference(network)(examples[i : i + 1]) for i in range(2)])
+    assert one == pytest.approx(network(examples), rel=1e-4, abs=1e-5)
+    assert (examples == kept).all()
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [mlp_architecture([32], 0.1), lenet_architecture(), convnet_architecture([4, 6, 8, 8], 0.1)],
+    ids=lambda architecture: architecture["name"],
+)
+def test_the_named_architectures(architecture: dict[str, Any]) -> None:
+    network = build(architecture, rng=rng())
+    network.statistics[:] = rng(2).uniform(0.5, 2.0, network.statistics.size)
+    images = rng(3).random((3, 28, 28), np.float32)
+    inference = Inference(network)
+    expected = network(images)
+    assert inference(images) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert inference(images[:1]) == pytest.approx(expected[:1], rel=1e-4, abs=1e-4)
+
+
+def names(layers: Sequence[Layer]) -> list[str]:
+    return [type(layer).__name__ for layer in layers]
+
+
+def test_batch_norm_is_folded_where_it_can_be() -> None:
+    layers = convolutions()
+    trained(layers, positive=True)
+    assert "BatchNorm" not in names(fold_batch_norm(layers))
+    trained(
+        layers
+    )  # negative scales cannot pass the max pooling, but the convolution and the Linear
+    assert names(fold_batch_norm(layers)).count("BatchNorm") == 1
+    first = [BatchNorm(3), Linear(3, 2, rng=rng())]
+    assert names(fold_batch_norm(first)) == ["BatchNorm", "Linear"]
+
+
+def test_training_further_changes_nothing() -> None:
+    network = trained(convolutions(), positive=True)
+    inference = Inference(network)
+    examples = rng(3).normal(size=(1, 12, 10))
+    before = inference(examples)
+    network.state[:] += 1
+    assert (inference(examples) == before).all()
+
+
+def test_another_shape_is_refused() -> None:
+    message = r"expected examples of shape \(N, 12, 10\), got \(1, 28, 28\)"
+    with pytest.raises(ValueError, match=message):
+        Inference(trained(convolutions()))(np.zeros((1, 28, 28)))
