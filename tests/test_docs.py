@@ -85,6 +85,8 @@ def test_quoted_defaults_are_the_trainers() -> None:
     options = RECIPES[DEFAULT_RECIPE]
     defaults = f"{options.epochs}, {options.batch_size}, {options.lr}, {options.seed}"
     assert f"| `--epochs N`, `--batch-size N`, `--lr RATE`, `--seed N` | {defaults} |" in README
-    hidden = " ".join(map(str, options.hidden))
-    assert f"| `--hidden N [N ...]` | the units of each hidden layer; {hidden} |" in README
+    hidden = " ".join(map(str, RECIPES["mlp"].hidden))
+    assert (
+        f"| `--hidden N [N ...]` | the units of each hidden layer of an mlp; {hidden} |" in README
+    )
     assert f"| `--validation N` | images held out of training; {options.validation} |" in README
