@@ -47,6 +47,27 @@ class Examples:
         return Examples(self.images[indices], self.labels[indices], self.sha256)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of the examples, named by their places: none is copied until it is taken.
+
+    Attributes:
+        examples: all of them.
+        indices: (N,), which of them are the part.
+    """
+
+    examples: Examples
+    indices: Array
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.indices)
+
+    def take(self, indices: Array) -> Examples:
+        """The part's examples at these indices, copied."""
+        return self.examples.take(self.indices[indices])
+
+
 def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
     """The folder of the IDX files: the one given, or NUMDRAW_DATA's, or data/."""
     return Path(given or os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
@@ -102,7 +123,7 @@ def read_split(folder: Path, split: str) -> Examples:
 
 def split_validation(
     examples: Examples, count: int, *, rng: np.random.Generator
-) -> tuple[Examples, Examples]:
+) -> tuple[Part, Examples]:
     """The examples to train on, and `count` others, drawn at random, to validate on.
 
     Raises:
@@ -114,7 +135,7 @@ def split_validation(
             f"got {len(examples)}"
         )
     order = rng.permutation(len(examples))
-    return examples.take(np.sort(order[count:])), examples.take(np.sort(order[:count]))
+    return Part(examples, np.sort(order[count:])), examples.take(np.sort(order[:count]))
 
 
 def sha256(path: Path) -> str:

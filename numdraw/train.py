@@ -212,7 +212,7 @@ def _meta(training: Training, *, folder: Path | None) -> dict[str, Any]:
         "architecture": options.architecture(),
         "calibration": {"temperature": temperature},
         "command": options.command(),
-        "data": dict(training.train.sha256),
+        "data": dict(training.train.examples.sha256),
         "history": training.history,
         "kept_epoch": training.best_epoch,
         "numdraw": __version__,

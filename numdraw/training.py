@@ -9,7 +9,7 @@ import numpy as np
 
 from numdraw import models
 from numdraw.augment import Augmentation, augment
-from numdraw.data import Examples
+from numdraw.data import Examples, Part
 from numdraw.metrics import error_rate
 from numdraw.nn.checkpoint import CheckpointError
 from numdraw.nn.layers import Array
@@ -164,7 +164,7 @@ class Training:
         best_epoch: the one whose parameters are kept, counted from 1; 0 before the first.
     """
 
-    def __init__(self, options: Options, train: Examples, valid: Examples, *, threads: int) -> None:
+    def __init__(self, options: Options, train: Part, valid: Examples, *, threads: int) -> None:
         """Draw the first parameters, and the order of the images.
 
         Args:
@@ -219,8 +219,8 @@ class Training:
 
         def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
             rng, indices = options.rng(MICRO_BATCH, *where, k), batch[part]
-            images = augment(self.train.images[indices], options.augmentation, rng=rng)
-            return images, self.train.labels[indices], rng
+            examples = self.train.take(indices)
+            return augment(examples.images, options.augmentation, rng=rng), examples.labels, rng
 
         loss = self._gradient(len(batch), load)
         if not math.isfinite(loss):
@@ -282,7 +282,7 @@ class Training:
         }
         meta = {
             "options": asdict(self.options),
-            "data": self.train.sha256,
+            "data": self.train.examples.sha256,
             "epoch": self.epoch,
             "batch": self.batch,
             "loss_sum": self.loss_sum,
@@ -316,10 +316,10 @@ class Training:
                 f"{where} expected epoch, batch, steps and history of this training, "
                 "got others; delete it to train anew"
             )
-        if meta["data"] != self.train.sha256:
+        if meta["data"] != self.train.examples.sha256:
             raise CheckpointError(
                 f"{where} expected the training files that it was begun with, SHA-256 "
-                f"{meta['data']}, got {self.train.sha256}; name their folder with --data"
+                f"{meta['data']}, got {self.train.examples.sha256}; name their folder with --data"
             )
         self.network.state[:] = arrays["state"]
         self.averaged.state[:] = arrays["averaged"]

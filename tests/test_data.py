@@ -72,7 +72,8 @@ def test_split_is_a_partition_that_the_seed_decides(made_data: Path) -> None:
     splits = [split_validation(examples, 100, rng=np.random.default_rng(s)) for s in (1, 1, 2)]
     for train, valid in splits:
         assert (len(train), len(valid)) == (500, 100)
-        together = np.concatenate([train.images, valid.images]).reshape(600, -1)
+        everything = train.take(np.arange(len(train)))
+        together = np.concatenate([everything.images, valid.images]).reshape(600, -1)
         assert len(np.unique(together, axis=0)) == 600
     assert (splits[0][1].images == splits[1][1].images).all()
     assert (splits[0][1].images != splits[2][1].images).any()
