@@ -108,12 +108,15 @@ class ParallelGradient:
 
     def _sum_parts(self, count: int) -> None:
         total = self.network.sums
+        first, *others = self._parts[:count]
 
         def work(start: int) -> None:
             here = slice(start, start + PART)
-            total[here] = self._parts[0][here]
-            for part in self._parts[1:count]:
-                total[here] += part[here]
+            so_far = first[here]
+            for part in others:
+                so_far = np.add(so_far, part[here], out=total[here])
+            if not others:
+                total[here] = so_far
 
         list(self.executor.map(work, range(0, total.size, PART)))
 
