@@ -133,16 +133,17 @@ CONVNET = Options(
     recipe="convnet",
     arch="convnet",
     epochs=60,
-    lr=4e-3,
+    lr=8e-3,
     dropout=0.3,
     weight_decay=0.02,
     averaging=0.999,
+    augmentation=Augmentation(elastic=0.5),
 )
 RECIPES = {
     "mlp": Options(),
     "lenet": replace(CONVNET, recipe="lenet", arch="lenet"),
     "convnet": CONVNET,
-    "fast": replace(CONVNET, recipe="fast", epochs=14),
+    "fast": replace(CONVNET, recipe="fast", epochs=25, channels=(16, 32, 64, 64), dropout=0.2),
 }
 DEFAULT_RECIPE = "convnet"
 
