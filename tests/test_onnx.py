@@ -1,5 +1,7 @@
 """What ONNX files compute, under ONNX Runtime, is what the networks compute."""
 
+import copy
+import inspect
 import os
 import re
 import subprocess
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import numdraw.onnx
-from numdraw import CheckpointError, Predictor
+from numdraw import CheckpointError, Predictor, nn
 from numdraw.calibrate import temper
 from numdraw.data import read_split
 from numdraw.models import (
@@ -46,6 +48,39 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+NETWORKS: list[list[Layer]] = [
+    [Flatten(), Linear(120, 3, rng=rng())],
+    [Flatten(), Dropout(0.1), ReLU(), Linear(120, 9, rng=rng()), BatchNorm(9), ReLU()],
+    [ReLU(), Flatten(), BatchNorm(120), Linear(120, 3, rng=rng())],
+    [Flatten(), Flatten()],
+    [AddChannel(), Flatten()],
+    [AddChannel(), AvgPool2d(2), Flatten()],
+    [AddChannel(), AvgPool2d(5), BatchNorm(1), Flatten()],  # leaves rows out
+    [AddChannel(), MaxPool2d(3), Flatten()],  # leaves a column out
+    [AddChannel(), MaxPool2d(1), BatchNorm(1), Flatten()],
+    [AddChannel(), Conv2d(1, 3, 1, rng=rng()), Flatten()],
+    [AddChannel(), Conv2d(1, 3, 4, stride=2, rng=rng()), Flatten()],
+    [AddChannel(), Conv2d(1, 30, 5, stride=3, padding=4, rng=rng()), Flatten()],
+    [AddChannel(), Conv2d(1, 2, 2, stride=4, padding=1, rng=rng()), BatchNorm(2), Flatten()],
+    [
+        AddChannel(),
+        Conv2d(1, 6, 3, padding=1, rng=rng()),
+        MaxPool2d(2),
+        BatchNorm(6),
+        ReLU(),
+        Dropout(0.5),
+        Conv2d(6, 4, 2, rng=rng()),  # 5 x 4
+        AvgPool2d(2),  # 2 x 2
+        ReLU(),
+        BatchNorm(4),
+        Flatten(),
+        BatchNorm(16),
+        Linear(16, 7, rng=rng()),
+        BatchNorm(7),
+    ],
+]
+
+
 def trained(network: Sequential, *, positive: bool = False) -> Sequential:
     """The network with biases, statistics and scales that are not those of the start."""
     network.values += 0.1 * rng(1).normal(size=network.values.size).astype(np.float32)
@@ -57,7 +92,7 @@ def trained(network: Sequential, *, positive: bool = False) -> Sequential:
 
 
 def of_layers(layers: Sequence[Layer], input_shape: Shape = (12, 10)) -> Sequential:
-    return trained(Sequential(layers, input_shape))
+    return trained(Sequential(copy.deepcopy(layers), input_shape))
 
 
 def session(path: Path) -> Any:
@@ -118,37 +153,7 @@ def test_the_named_architectures(
 
 @pytest.mark.parametrize(
     "layers",
-    [
-        [Flatten(), Linear(120, 3, rng=rng())],
-        [Flatten(), Dropout(0.1), ReLU(), Linear(120, 9, rng=rng()), BatchNorm(9), ReLU()],
-        [ReLU(), Flatten(), BatchNorm(120), Linear(120, 3, rng=rng())],
-        [Flatten(), Flatten()],
-        [AddChannel(), Flatten()],
-        [AddChannel(), AvgPool2d(2), Flatten()],
-        [AddChannel(), AvgPool2d(5), BatchNorm(1), Flatten()],  # leaves rows out
-        [AddChannel(), MaxPool2d(3), Flatten()],  # leaves a column out
-        [AddChannel(), MaxPool2d(1), BatchNorm(1), Flatten()],
-        [AddChannel(), Conv2d(1, 3, 1, rng=rng()), Flatten()],
-        [AddChannel(), Conv2d(1, 3, 4, stride=2, rng=rng()), Flatten()],
-        [AddChannel(), Conv2d(1, 30, 5, stride=3, padding=4, rng=rng()), Flatten()],
-        [AddChannel(), Conv2d(1, 2, 2, stride=4, padding=1, rng=rng()), BatchNorm(2), Flatten()],
-        [
-            AddChannel(),
-            Conv2d(1, 6, 3, padding=1, rng=rng()),
-            MaxPool2d(2),
-            BatchNorm(6),
-            ReLU(),
-            Dropout(0.5),
-            Conv2d(6, 4, 2, rng=rng()),  # 5 x 4
-            AvgPool2d(2),  # 2 x 2
-            ReLU(),
-            BatchNorm(4),
-            Flatten(),
-            BatchNorm(16),
-            Linear(16, 7, rng=rng()),
-            BatchNorm(7),
-        ],
-    ],
+    NETWORKS,
     ids=lambda layers: "-".join(type(layer).__name__ for layer in layers),
 )
 @pytest.mark.parametrize("count", [1, 7])
@@ -157,6 +162,12 @@ def test_each_layer(layers: list[Layer], count: int, tmp_path: Path) -> None:
     export_network(network, tmp_path / "a.onnx")
     examples = rng(3).normal(size=(count, 12, 10))
     assert same(run(tmp_path / "a.onnx", examples)[0], network(examples))
+
+
+def test_every_layer_that_there_is_was_tried() -> None:
+    there = {kind for kind in vars(nn).values() if inspect.isclass(kind)}
+    tried = {type(layer) for layers in NETWORKS for layer in layers}
+    assert tried == {kind for kind in there if issubclass(kind, Layer)} - {Layer}
 
 
 @pytest.mark.parametrize(
