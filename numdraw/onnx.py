@@ -159,12 +159,15 @@ def _model(network: Sequential, temperature: float, metadata: Mapping[str, str])
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:
         raise ExportError(
-            f"expected the package onnx, got: {error}; install it with: pip install 'numdraw[onnx]'"
+            f"export expected the package onnx, got: {error}; "
+            "install it with: pip install 'numdraw[onnx]'"
         ) from error
     if len(network.shapes[-1]) != 1:
-        raise ExportError(f"expected a network that ends in logits (K,), got {network.shapes[-1]}")
+        raise ExportError(
+            f"export expected a network that ends in logits (K,), got {network.shapes[-1]}"
+        )
     if not temperature > 0:
-        raise ExportError(f"expected a temperature above 0, got {temperature}")
+        raise ExportError(f"export expected a temperature above 0, got {temperature}")
     operators = [
         *_operators(Inference(network).network),
         Operator("tempered", "Div", {"temperature": np.array(temperature)}),
@@ -259,7 +262,7 @@ def _of_layer(name: str, layer: Layer, input_shape: Shape) -> list[Operator]:
     if type(layer) is AddChannel:
         return [Operator(name, "Unsqueeze", {f"{name}.axes": np.array([1])})]
     raise ExportError(
-        f"expected the layers of numdraw.nn, got {type(layer).__name__}; "
+        f"export expected the layers of numdraw.nn, got {type(layer).__name__}; "
         "write what it computes in ONNX's operators into numdraw/onnx.py"
     )
 

@@ -313,21 +313,23 @@ class LeakyReLU(ReLU):
 
 @pytest.mark.parametrize("layer", [Doubled(), LeakyReLU()])
 def test_an_unknown_layer_is_named(layer: Layer, tmp_path: Path) -> None:
-    message = f"expected the layers of numdraw.nn, got {type(layer).__name__}; write what it"
+    message = f"export expected the layers of numdraw.nn, got {type(layer).__name__}; write what it"
     with pytest.raises(ExportError, match=message):
         export_network(of_layers([Flatten(), layer]), tmp_path / "a.onnx")
     assert os.listdir(tmp_path) == []
 
 
 def test_a_network_without_logits_is_refused(tmp_path: Path) -> None:
-    message = r"expected a network that ends in logits \(K,\), got \(12, 1, 10\)"
+    message = r"export expected a network that ends in logits \(K,\), got \(12, 1, 10\)"
     with pytest.raises(ExportError, match=message):
         export_network(of_layers([AddChannel()]), tmp_path / "a.onnx")
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_an_impossible_temperature_is_refused(temperature: float, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=f"expected a temperature above 0, got {temperature}"):
+    with pytest.raises(
+        ExportError, match=f"export expected a temperature above 0, got {temperature}"
+    ):
         export_network(of_layers([Flatten()]), tmp_path / "a.onnx", temperature=temperature)
 
 
@@ -337,7 +339,7 @@ def test_without_the_package_onnx_the_command_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert numdraw.onnx.main([str(tmp_path / "a.onnx")]) == 1
     assert re.fullmatch(
-        r"numdraw\.onnx: expected the package onnx, got: .*; "
+        r"numdraw\.onnx: export expected the package onnx, got: .*; "
         r"install it with: pip install 'numdraw\[onnx\]'\n",
         capsys.readouterr().err,
     )
