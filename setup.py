@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 DATA_PACKAGES = {"numdraw.public": "public", "numdraw.weights": "weights"}
 
 TRAIN = ["threadpoolctl>=3.1", "tqdm>=4.60"]
+ONNX = ["onnx>=1.17"]
 
 
 def main() -> None:
@@ -53,15 +54,18 @@ def main() -> None:
             "train": TRAIN,
             "report": ["matplotlib>=3.7"],
             "mpi": ["mpi4py>=3.1"],
+            "onnx": ONNX,
             # The whole net is compared with PyTorch where it is installed. It is 200 MB and more.
             "torch": ["torch>=2.4"],
             "dev": [
                 *TRAIN,
+                *ONNX,
                 "build>=1.0",
                 "gixy-ng>=0.2.19",
                 "hypothesis>=6.100",
                 "idx2numpy>=1.2.3",
                 "mypy>=1.15",
+                "onnxruntime>=1.20",  # runs what numdraw.onnx writes
                 "openapi-spec-validator>=0.7",
                 "playwright>=1.45",
                 "pytest>=8.0",

@@ -65,6 +65,8 @@ class Predictor:
     Attributes:
         version: the architecture and the first digits of the file's SHA-256: "mlp-1f3a9c20".
         meta: the model card, as the weights file has it, with "version" and "sha256".
+        network: gives the logits; without dropout, and with batch norm folded in.
+        temperature: divides the logits; see `numdraw.calibrate`.
     """
 
     def __init__(self, network: Sequential, *, temperature: float, meta: Mapping[str, Any]) -> None:
@@ -76,7 +78,8 @@ class Predictor:
             meta: the model card, with "version" and "sha256".
         """
         self._logits = Inference(network)
-        self._temperature = temperature
+        self.network = self._logits.network
+        self.temperature = temperature
         self.meta = dict(meta)
         self.version = str(meta["version"])
 
@@ -156,7 +159,7 @@ class Predictor:
         # `not all` and not `any`, because NaN is in no range
         if not ((images >= 0) & (images <= 1)).all():
             raise ValueError("images expected finite numbers in [0, 1], got others")
-        probabilities = temper(self._logits(images), self._temperature)
+        probabilities = temper(self._logits(images), self.temperature)
         digits = probabilities.argmax(axis=1)
         return Predictions(
             digits=digits,

@@ -14,9 +14,10 @@ import math
 import os
 import tokenize
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -43,9 +44,8 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path: PathLike, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
-    """Write a checkpoint: a temporary file beside it, flushed to the disk, then renamed.
+    """Write a checkpoint, whole or not at all: see `written_whole`.
 
-    Whoever reads the path, at any moment and after any crash, finds the old file or the new one.
     The same arrays and meta give the same bytes.
 
     Args:
@@ -57,13 +57,30 @@ def save_checkpoint(path: PathLike, arrays: Mapping[str, Array], meta: Mapping[s
         TypeError, ValueError: JSON can't hold the meta.
         OSError: the folder cannot be written to, or the disk is full. An old file is unharmed.
     """
+    text = json.dumps({"format": FORMAT, **meta}, sort_keys=True, allow_nan=False)
+    with written_whole(path) as file:
+        np.savez(file, allow_pickle=False, **{**arrays, "meta": np.array(text)})
+
+
+@contextmanager
+def written_whole(path: PathLike) -> Iterator[BinaryIO]:
+    """A file to write to, that takes the path's place when the block ends without an error.
+
+    It is a temporary file beside it, flushed to the disk, then renamed. Whoever reads the path, at
+    any moment and after any crash, finds the old file or the new one.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+
+    Raises:
+        OSError: the folder cannot be written to, or the disk is full. An old file is unharmed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": FORMAT, **meta}, sort_keys=True, allow_nan=False)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{**arrays, "meta": np.array(text)})
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
