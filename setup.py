@@ -71,6 +71,7 @@ def main() -> None:
                 "pytest>=8.0",
                 "ruff>=0.9",
                 "schemathesis>=4.0",
+                "scikit-learn>=1.6",  # its checks and tools are tried on nn.Classifier
                 "setuptools>=77",  # the tests build the wheel without a network
                 "types-setuptools",
                 "types-tqdm",

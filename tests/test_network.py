@@ -1,3 +1,5 @@
+import copy
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +10,7 @@ from numdraw.nn.gradcheck import numerical_gradient, relative_error
 from numdraw.nn.layers import Dropout, Flatten, Linear, ReLU
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import CHUNK, Sequential
+from numdraw.nn.norm import BatchNorm
 from numdraw.nn.optim import AdamW
 
 
@@ -92,6 +95,37 @@ def test_replica_follows_the_values_and_keeps_its_own_gradients() -> None:
     twin.backward(np.ones((3, 4)))
     assert twin.grads.any()
     assert not network.grads.any()
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))]
+)
+def test_a_copy_predicts_the_same_and_trains_by_itself(
+    duplicate: Callable[[Sequential], Sequential],
+) -> None:
+    layers = [*small().layers, BatchNorm(3, dtype=np.float64)]
+    network = Sequential(layers, (2, 3))
+    network.values += 0.5  # as something learnt
+    network.statistics += 0.5
+    x = np.random.default_rng(1).normal(size=(4, 2, 3))
+    before = network(x)
+    twin = duplicate(network)
+    assert (twin(x) == before).all()
+    twin.backward(twin.forward(twin.to_batch_last(x), train=True, rng=np.random.default_rng(2)))
+    assert twin.grads.any()
+    assert not network.grads.any()
+    twin.values -= twin.grads
+    twin.update_statistics()
+    assert (network(x) == before).all()
+    assert not (twin(x) == before).any()
+
+
+def test_a_shallow_copy_is_a_replica() -> None:
+    network = small()
+    twin = copy.copy(network)
+    assert twin.state is network.state
+    assert np.shares_memory(network.parameters()["linear1.bias"].grad, network.grads)
+    assert not np.shares_memory(twin.grads, network.grads)
 
 
 def test_arrays_round_trip_between_networks() -> None:

@@ -1,7 +1,8 @@
 """A neural network library in NumPy whose every gradient is written out by hand.
 
 Read it in this order: `layers`, `conv`, `norm`, `losses`, `network`, `optim`, `parallel`,
-`checkpoint`; `gradcheck` holds each gradient against the slope of the loss.
+`checkpoint`; `gradcheck` holds each gradient against the slope of the loss, and `classifier` is
+all of it behind `fit` and `predict`.
 
 The batch comes last: an array is (features, N), one example a column, so that a layer is
 `out = weight @ x + bias` as in the textbooks. Images are (H, C, W, N): see `conv` for the reason.
@@ -18,6 +19,7 @@ The key to single letters, the same in every file:
 """
 
 from numdraw.nn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from numdraw.nn.classifier import Classifier
 from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
 from numdraw.nn.layers import (
     AddChannel,
@@ -42,6 +44,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm",
     "CheckpointError",
+    "Classifier",
     "Constant",
     "Conv2d",
     "Cosine",

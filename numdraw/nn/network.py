@@ -1,6 +1,5 @@
 """A network: layers one after another, their parameters packed in one vector."""
 
-import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -174,10 +173,19 @@ class Sequential:
 
         So several threads can train on parts of a batch at once.
         """
-        twin = copy.copy(self)
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
         twin.layers = [layer.replica() for layer in self.layers]
         twin._bind()
         return twin
+
+    def __copy__(self) -> "Sequential":
+        """A `replica`: the layers of a network are views into its own vectors, and no other's."""
+        return self.replica()
+
+    def __reduce__(self) -> tuple[type["Sequential"], tuple[list[Layer], Shape]]:
+        """For pickle and deepcopy: the copied layers, packed anew into vectors of their own."""
+        return type(self), (self.layers, self.input_shape)
 
     def arrays(self) -> dict[str, Array]:
         """A copy of every parameter and statistic, by `layer.param`."""
