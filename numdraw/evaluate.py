@@ -5,6 +5,7 @@
     python -m numdraw.evaluate --drawings FILE...     JSON lines, plain or .gz: a drawing a line,
                                                       {"label": "7", "strokes": [...]}
     python -m numdraw.evaluate --json                 the same as JSON
+    python -m numdraw.evaluate --report DIR           DIR/index.html too: a page with plots
 
 Images that trained the weights say nothing of them: measure with others.
 """
@@ -20,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from numdraw import report
 from numdraw.data import data_folder, read_split
-from numdraw.metrics import confusion_matrix, scores
+from numdraw.metrics import scores
 from numdraw.models import CLASSES
-from numdraw.nn.layers import Array
-from numdraw.predictor import Predictor
+from numdraw.predictor import Predictor, weights_file
 from numdraw.preprocess import DrawingError
+from numdraw.report import Answers
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -41,47 +43,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--drawings", type=Path, nargs="+", help="JSON lines of drawings, in place of the test set"
     )
     parser.add_argument("--json", action="store_true", help="write JSON")
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="write a page with plots into this folder too"
+    )
     args = parser.parse_args(arguments)
     try:
+        if args.report:
+            report.prepare(args.report)
         predictor = Predictor.load(args.weights)
         if args.drawings:
-            report = {path.name: score_drawings(predictor, path) for path in args.drawings}
+            measured = [answers_to_drawings(predictor, path) for path in args.drawings]
         else:
-            report = {"MNIST test": score_test(predictor, data_folder(args.data))}
+            measured = [answers_to_test(predictor, data_folder(args.data))]
+        if args.report:
+            page = report.write_report(args.report, predictor, weights_file(args.weights), measured)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"numdraw.evaluate: {error}\n")
         return 1
-    result = {"model": predictor.version, "scores": report}
+    result = {
+        "model": predictor.version,
+        "scores": {answers.source: _scores(answers) for answers in measured},
+    }
     sys.stdout.write(json.dumps(result, indent=2) + "\n" if args.json else _table(result))
+    if args.report and not args.json:
+        sys.stdout.write(f"\nreport {page}\n")
     return 0
 
 
-def score_test(predictor: Predictor, folder: Path) -> dict[str, Any]:
-    """The predictor's scores and confusion matrix on the test images of a folder."""
+def answers_to_test(predictor: Predictor, folder: Path) -> Answers:
+    """What the predictor says of the test images of a folder."""
     test = read_split(folder, "t10k")
-    return _scores(predictor.predict_images(test.images).probabilities, test.labels)
+    answers = predictor.predict_images(test.images)
+    return Answers("MNIST test", test.images, test.labels, answers.probabilities)
 
 
-def score_drawings(predictor: Predictor, path: Path) -> dict[str, Any]:
-    """The predictor's scores and confusion matrix on a file's drawings, each one digit.
+def answers_to_drawings(predictor: Predictor, path: Path) -> Answers:
+    """What the predictor says of a file's drawings, each one digit.
 
     Raises:
         ValueError: a line is not a drawing of one digit with its label.
     """
-    probabilities, labels = [], []
+    predictions, labels = [], []
     for number, drawing in read_drawings(path):
         label = drawing.get("label")
         if not isinstance(label, str) or len(label) != 1 or not "0" <= label <= "9":
             raise ValueError(f'{path}:{number} expected a "label" of one digit, got {label!r:.50}')
         try:
-            prediction = predictor.predict({"strokes": drawing.get("strokes")})
+            predictions.append(predictor.predict({"strokes": drawing.get("strokes")}))
         except DrawingError as error:
             raise ValueError(f"{path}:{number}: {error}") from error
-        probabilities.append(prediction.probabilities)
         labels.append(int(label))
     if not labels:
         raise ValueError(f"{path} expected drawings, got none")
-    return _scores(np.array(probabilities), np.array(labels))
+    return Answers(
+        path.name,
+        np.array([prediction.image for prediction in predictions]),
+        np.array(labels),
+        np.array([prediction.probabilities for prediction in predictions]),
+    )
 
 
 def read_drawings(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -106,9 +125,9 @@ def read_drawings(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise ValueError(f"{path} expected whole gzip data, got {error}") from error
 
 
-def _scores(probabilities: Array, labels: Array) -> dict[str, Any]:
-    confusion = confusion_matrix(probabilities.argmax(axis=1), labels)
-    return {**scores(probabilities, labels), "confusion": confusion.tolist()}
+def _scores(answers: Answers) -> dict[str, Any]:
+    of_all = scores(answers.probabilities, answers.labels)
+    return {**of_all, "confusion": answers.confusion.tolist()}
 
 
 def _table(result: dict[str, Any]) -> str:

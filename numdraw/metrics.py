@@ -1,5 +1,7 @@
 """How good answers are: error, confusion, and whether confidence means what it says."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,22 @@ import numpy as np
 from numdraw.nn.layers import Array
 
 BINS = 15  # of equal width, as in Guo et al. 2017
+Z_95 = 1.96  # standard deviations on both sides of the mean that hold 95% of a normal distribution
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
+class CalibrationBins:
+    """Answers sorted into B bins by their confidence.
+
+    Attributes:
+        counts: (B,) answers in each.
+        confidences: (B,) their mean confidence; 0 in an empty bin.
+        accuracies: (B,) the share of right answers among them; 0 in an empty bin.
+    """
+
+    counts: Array
+    confidences: Array
+    accuracies: Array
 
 
 def scores(probabilities: Array, labels: Array) -> dict[str, Any]:
@@ -62,7 +80,45 @@ def expected_calibration_error(confidences: Array, correct: Array, bins: int = B
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
     """
-    index = np.minimum((confidences * bins).astype(np.int64), bins - 1)
-    confidence_sums = np.bincount(index, weights=confidences, minlength=bins)
-    correct_sums = np.bincount(index, weights=correct.astype(np.float64), minlength=bins)
-    return float(np.abs(confidence_sums - correct_sums).sum() / len(confidences))
+    binned = calibration_bins(confidences, correct, equal_width(confidences, bins), bins)
+    gaps = np.abs(binned.confidences - binned.accuracies)
+    return float((binned.counts * gaps).sum() / len(confidences))
+
+
+def calibration_bins(
+    confidences: Array, correct: Array, index: Array, bins: int
+) -> CalibrationBins:
+    """What each bin holds.
+
+    Args:
+        confidences: (N,) in [0, 1].
+        correct: (N,) booleans.
+        index: (N,) whole numbers, the bin of each.
+        bins: how many there are.
+    """
+    counts = np.bincount(index, minlength=bins)
+    share = 1.0 / np.maximum(counts, 1)
+    return CalibrationBins(
+        counts,
+        share * np.bincount(index, weights=confidences, minlength=bins),
+        share * np.bincount(index, weights=correct.astype(np.float64), minlength=bins),
+    )
+
+
+def equal_width(confidences: Array, bins: int = BINS) -> Array:
+    """The bin of each confidence, (N,), among bins of equal width from 0 to 1."""
+    index: Array = np.minimum((confidences * bins).astype(np.int64), bins - 1)
+    return index
+
+
+def wilson_interval(count: int, total: int) -> tuple[float, float]:
+    """The 95% confidence interval of a share of which `count` out of `total` were seen.
+
+    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    """
+    share, z_squared = count / total, Z_95**2 / total
+    centre = share + z_squared / 2
+    half = Z_95 * math.sqrt((share * (1 - share) + z_squared / 4) / total)
+    low, high = (centre - half) / (1 + z_squared), (centre + half) / (1 + z_squared)
+    # where none or all were seen, an end is 0 or 1 but for rounding
+    return (low if count else 0.0), (high if count < total else 1.0)

@@ -94,7 +94,7 @@ class Predictor:
             FileNotFoundError: there is no such file.
             CheckpointError: it is damaged, or not a numdraw weights file of this version.
         """
-        path = Path(path) if path is not None else _resources.find("weights") / WEIGHTS
+        path = weights_file(path)
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path} expected a weights file, got no such file; "
@@ -167,6 +167,11 @@ class Predictor:
             is_digit=images.max(axis=(1, 2), initial=0) > 0,
             probabilities=probabilities,
         )
+
+
+def weights_file(path: str | os.PathLike[str] | None = None) -> Path:
+    """The path given, or that of the weights file that comes with numdraw."""
+    return Path(path) if path is not None else _resources.find("weights") / WEIGHTS
 
 
 def _temperature(path: Path, meta: Mapping[str, Any]) -> float:
