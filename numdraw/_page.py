@@ -31,7 +31,8 @@ h1, h2, h3 { line-height: 1.2; color: var(--ink); text-wrap: balance; }
 h1 { margin-block: 0 1.5rem; font-size: clamp(1.5rem, 1.1rem + 2vw, 2.25rem); }
 h2 { margin-block: 3rem 1.25rem; padding-block-start: 1.5rem; border-top: 1px solid var(--rule); }
 h3 { margin-block: 2rem .5rem; }
-.model, code { overflow-wrap: anywhere; }
+.model, code, th { overflow-wrap: anywhere; }
+.model, code span { display: inline-block; max-inline-size: 100%; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td {
@@ -60,15 +61,20 @@ figcaption { margin-block-start: .75rem; max-inline-size: 46rem; }
 .below { background: #c2392f; }
 .mistakes {
   display: grid; gap: 1.25rem .75rem; padding: 0; margin-block: 1.25rem 0; list-style: none;
-  grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr));
+  grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr));
 }
 .mistakes li { display: grid; justify-items: start; line-height: 1.3; }
-.ink { image-rendering: pixelated; border: 1px solid var(--rule); margin-block-end: .375rem; }
+.ink {
+  image-rendering: pixelated; margin-block-end: .375rem;
+  border: 1px solid rgb(128 128 128 / 40%); /* its own inverse */
+}
 .wrong { color: var(--red); }
 @media (max-width: 34rem) {
   dl { display: block; }
   dd { margin-block-end: .5rem; }
-  th, td { padding-inline-end: .75rem; }
+  table { font-size: .9375rem; }
+  th, td { padding-inline-end: .625rem; }
+  th:last-child, td:last-child { padding-inline-end: 0; }
 }
 """
 

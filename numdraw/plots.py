@@ -15,15 +15,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import blended_transform_factory
 
-from numdraw.metrics import BINS, calibration_bins, equal_width, wilson_interval
+from numdraw.metrics import BINS, CalibrationBins, calibration_bins, equal_width, wilson_interval
 from numdraw.nn.layers import Array
 
 SIZE = (5.0, 4.6)  # inches: 360 x 331 pt, a phone's width, so that there nothing becomes smaller
 TEXT, MUTED, GRID = "#1b2233", "#566076", "#d3dff1"
 BLUE, RED = "#2348b0", "#c2272d"
-DARK = {TEXT: "#ebeee8", MUTED: "#a3b4ac", GRID: "#34463f", BLUE: "#8db4ff", RED: "#ff9d88"}
+CELL = "#c62b30"  # of a matrix, behind text
+DARK = {
+    TEXT: "#ebeee8",
+    MUTED: "#a3b4ac",
+    GRID: "#34463f",
+    BLUE: "#8db4ff",
+    RED: "#ff9d88",
+    CELL: "#d2453d",
+}
 
 STYLE = {
     "svg.fonttype": "path",  # the same letters on every machine
@@ -49,7 +58,7 @@ MOST_FILTERS = 64
 FILTERS_A_ROW = 8
 FILTER_SIDE = 84  # px, about, of each: 8 fill a page's column
 FILTER_GAP = 6  # px
-FILTER_BLUE, FILTER_RED = "#4f7fe8", "#e8594f"  # seen on white and on black
+FILTER_BLUE, FILTER_RED = "#5586f5", "#ee5f55"  # seen on white and on black
 
 HALF_DECADES = 10  # bins of doubt: 1 to 0.32, 0.32 to 0.1, ... and all under 0.00003
 LEAST_DOUBT = 10.0 ** (-HALF_DECADES / 2)
@@ -104,7 +113,7 @@ def confusion(matrix: Array) -> bytes:
             count = int(matrix[label, answer])
             right = label == answer
             shade = 0.0 if right or not count else 0.12 + 0.6 * count / most
-            axes.add_patch(_square(answer, label, RED, shade))
+            axes.add_patch(_square(answer, label, CELL, shade))
             if count:
                 size, colour = (8.5, MUTED) if right else (11.0, TEXT)
                 _write(axes, answer, label, f"{count}", size, colour)
@@ -112,7 +121,7 @@ def confusion(matrix: Array) -> bytes:
             if total:
                 share = f"{errors[label].sum() / total:.1%}"
                 _write(axes, classes + 0.35, label, share, 9.5, TEXT)
-        _write(axes, classes + 0.35, -0.95, "wrong", 9.5, MUTED)
+        _write(axes, classes + 0.35, -0.79, "wrong", 9.5, MUTED)
         axes.set(xlim=(-0.5, classes + 0.9), ylim=(classes - 0.5, -0.5))
         axes.set(xticks=range(classes), yticks=range(classes))
         axes.xaxis.set_label_coords(0.44, 1.1)
@@ -146,7 +155,7 @@ def reliability(confidences: Array, correct: Array) -> bytes:
             if count:
                 place = (edge + 0.45 / BINS, count)
                 lower.annotate(
-                    f"{count}", place, (0, 2), textcoords="offset points", ha="center", size=8.5
+                    f"{count:,}", place, (0, 2), textcoords="offset points", ha="center", size=8.5
                 )
         lower.set(yscale="log", ylim=(0.5, 12 * max(bins.counts)), ylabel="answers")
         lower.set_xlabel("confidence")
@@ -176,19 +185,19 @@ def high_confidence(confidences: Array, correct: Array) -> bytes:
             top = wilson_interval(wrong, count)[1]
             if wrong:
                 _whisker(axes, mean, share, wrong, count)
-            else:  # a logarithmic axis has no 0: an arrow from the interval's end downwards
-                axes.plot(mean, top, "_", color=BLUE, markersize=10)
-                axes.plot([mean, mean], [low, top], color=BLUE, linewidth=1, linestyle=":")
-                axes.plot(mean, low * 1.5, "v", color=BLUE, markersize=5)
-            axes.annotate(
-                f"{wrong} of\n{count}", (mean, top), (0, 3), textcoords="offset points",
-                ha="center", size=8.5,
-            )  # fmt: skip  # shorter so
-        axes.set(xscale="log", yscale="log", xlim=(1.2, low), ylim=(low, 6))
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):g}%"))
+            else:  # a logarithmic axis has no 0: an arrow down from the interval's end
+                axes.plot([mean, mean], [top, low], color=BLUE, linewidth=1, linestyle=":")
+                axes.plot(mean, top, "_", color=BLUE, markersize=9)
+                axes.plot(mean, low * 1.3, "v", color=BLUE, markersize=5)
+        edges = 10.0 ** (-np.arange(HALF_DECADES + 1) / 2)
+        axes.set(xscale="log", yscale="log", xlim=(1, LEAST_DOUBT), ylim=(low, 1))
+        axes.set_xticks(edges[::2], [f"{100 * (1 - edge):g}%" for edge in edges[::2]], size=9.5)
+        axes.set_xticks(edges[1::2], minor=True)
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(_percent())
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(which="both", axis="x")
+        _counts_above(axes, edges, bins)
         return _svg(figure)
 
 
@@ -217,17 +226,18 @@ def filters(weights: Array) -> tuple[bytes, int]:
 
 
 def digit(image: Array) -> bytes:
-    """An image as PNG, black ink on white.
+    """An image as PNG, black ink on nothing.
 
     Args:
         image: (H, W), bytes 0..255 or [0, 1] floats; the most is ink.
     """
-    grey = image if image.dtype == np.uint8 else np.rint(255 * image).astype(np.uint8)
-    return png(np.repeat(255 - grey[:, :, None], 3, axis=2))
+    ink = image if image.dtype == np.uint8 else np.rint(255 * image).astype(np.uint8)
+    black = np.zeros_like(ink)
+    return png(np.stack([black, black, black, ink], axis=2))
 
 
 def png(pixels: Array) -> bytes:
-    """Pixels as PNG: (H, W, 3 or 4) uint8."""
+    """Pixels as PNG: (H, W, 4) uint8."""
     file = io.BytesIO()
     # no pnginfo: it would name matplotlib's version
     imsave(file, np.ascontiguousarray(pixels), format="png", pil_kwargs={"pnginfo": None})
@@ -284,8 +294,22 @@ def _filled(*columns: Array) -> Iterator[tuple[int, float, float]]:
 def _whisker(axes: Axes, x: float, y: float, count: int, total: int) -> None:
     """A point with the 95% interval of a share of `count` out of `total`."""
     low, high = wilson_interval(count, total)
-    axes.plot([x, x], [low, high], color=BLUE, linewidth=1.2)
-    axes.plot(x, y, "o", color=BLUE, markersize=5)
+    axes.plot([x, x], [low, high], color=BLUE, linewidth=1.2, clip_on=False)
+    axes.plot(x, y, "o", color=BLUE, markersize=5, clip_on=False)
+
+
+def _counts_above(axes: Axes, edges: Array, bins: CalibrationBins) -> None:
+    """Two rows over a plot: the wrong answers of each bin, and all of them."""
+    counts, wrong = bins.counts, np.rint(bins.counts * bins.accuracies).astype(np.int64)
+    for name, row, height in (("wrong", wrong, 1.09), ("of", counts, 1.035)):
+        above = blended_transform_factory(axes.transData, axes.transAxes)
+        axes.text(-0.02, height, name, transform=axes.transAxes, ha="right", size=8.5, color=MUTED)
+        for left, right, count, value in zip(edges[:-1], edges[1:], counts, row, strict=True):
+            if count:
+                axes.text(
+                    math.sqrt(left * right), height, f"{value}", transform=above,
+                    ha="center", size=8.5,
+                )  # fmt: skip  # shorter so
 
 
 def _square(column: int, row: int, colour: str, shade: float) -> Rectangle:

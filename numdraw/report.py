@@ -161,7 +161,8 @@ def _head(predictor: Predictor, weights: Path, measured: Sequence[Answers]) -> s
         wrong, total = len(answers.mistakes()), len(answers.labels)
         low, high = wilson_interval(wrong, total)
         rows.append(
-            f'<tr><th scope="row">{escape(answers.source)}</th><td>{wrong:,} of {total:,}</td>'
+            f'<tr><th scope="row">{escape(answers.source)} '
+            f"<small>{wrong:,} of {total:,} wrong</small></th>"
             f"<td>{values['error']:.2%} <small>{low:.2%} to {high:.2%}</small></td>"
             f"<td>{values['nll']:.4f}</td><td>{values['ece']:.2%}</td></tr>"
         )
@@ -174,24 +175,31 @@ def _head(predictor: Predictor, weights: Path, measured: Sequence[Answers]) -> s
         "parameters": f"{parameters:,}",
         "file": f"{weights.stat().st_size:,} bytes, SHA-256 <code>{escape(meta['sha256'])}</code>",
         "temperature": f"{predictor.temperature:.3f}",
-        "trained by": f"<code>{escape(str(meta.get('command', 'not recorded')))}</code>",
+        "trained by": _command(meta),
     }
     listed = "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
     return f"""<h1>How well <span class="model">{escape(predictor.version)}</span> reads digits</h1>
 <div class="wide"><table>
-<thead><tr><th scope="col">images</th><th scope="col">wrong</th>
+<thead><tr><th scope="col">images</th>
 <th scope="col">error <small>95% interval</small></th><th scope="col">NLL, nats</th>
 <th scope="col">ECE</th></tr></thead>
 <tbody>
 {"".join(rows)}
 </tbody></table></div>
-<p class="note">Error is the share of wrong answers; with other images of the same kind it would lie
-in its interval (Wilson's) 95 times in 100. NLL is the mean of &minus;log of the probability given
-to the right digit. ECE is how far confidence is from the share of right answers, on average. The
-lower, the better, all three.</p>
+<p class="note">Error is the share of wrong answers; its 95% interval (Wilson's) tells how far
+chance in the choice of images may have moved it. NLL is the mean of &minus;log of the probability
+given to the right digit. ECE is how far confidence is from the share of right answers, on average.
+The lower, the better, all three.</p>
 <dl>
 {listed}
 </dl>"""
+
+
+def _command(meta: Mapping[str, Any]) -> str:
+    """The training command, which breaks between its options only, where it can."""
+    first, *options = str(meta.get("command", "not recorded")).split(" --")
+    parts = [first, *(f"--{option}" for option in options)]
+    return f"<code>{' '.join(f'<span>{escape(part)}</span>' for part in parts)}</code>"
 
 
 def _source(plots: ModuleType, files: dict[str, bytes], answers: Answers, number: int) -> str:
@@ -205,6 +213,10 @@ def _source(plots: ModuleType, files: dict[str, bytes], answers: Answers, number
     ece = scores(answers.probabilities, answers.labels)["ece"]
     sure = confidences > 0.99
     sure_wrong = int((sure & ~correct).sum())
+    of_the_sure = (
+        f"{sure_wrong:,} of the {sure.sum():,} answers with over 99% confidence "
+        f"{'is' if sure_wrong == 1 else 'are'} wrong."
+    )
     confusions = _confusions(answers)
     figures = [
         figure(
@@ -225,12 +237,11 @@ def _source(plots: ModuleType, files: dict[str, bytes], answers: Answers, number
         ),
         figure(
             names[2],
-            f"Share of wrong answers against confidence, both logarithmic. {sure_wrong} of the "
-            f"{sure.sum():,} answers with over 99% confidence are wrong.",
+            f"Share of wrong answers against confidence, both logarithmic. {of_the_sure}",
             f"The same where nearly all answers lie: the right end, stretched, in wrong answers. "
+            f"Upright lines bound the bins; the numbers on top count their wrong answers and all. "
             f"Below the dashed line the network is better than it says, above it worse. An arrow "
-            f"down is a bin without a mistake, from the end of its interval. Of {sure.sum():,} "
-            f"answers with over 99% confidence {sure_wrong:,} are wrong.",
+            f"is a bin without a mistake, from the end of its interval down. {of_the_sure}",
         ),
     ]
     return f"""<section>
@@ -255,8 +266,8 @@ def _mistakes(plots: ModuleType, answers: Answers) -> str:
     places = answers.mistakes()
     count, total = len(places), len(answers.labels)
     if not count:
-        return f"<h3>Mistakes</h3>\n<p>None of {total:,} digits was misread.</p>"
-    shown = f"the {MOST_MISTAKES} surest are shown" if count > MOST_MISTAKES else "all are shown"
+        return f"<h3>Mistakes</h3>\n<p>None in {total:,} digits.</p>"
+    shown = f"the {MOST_MISTAKES} surest shown" if count > MOST_MISTAKES else "all shown"
     tiles = []
     for place in places[:MOST_MISTAKES]:
         label, digit = answers.labels[place], answers.digits[place]
@@ -267,7 +278,7 @@ def _mistakes(plots: ModuleType, answers: Answers) -> str:
             f'<span>{label} read as <b class="wrong">{digit}</b></span>'
             f"<small>{_sureness(answers.confidences[place])}, #{place}</small></li>"
         )
-    return f"""<h3>{count:,} mistakes of {total:,}, {shown}</h3>
+    return f"""<h3>{count:,} mistake{"s" * (count > 1)} in {total:,} digits; {shown}</h3>
 <p class="note">As the network saw them, the surest mistake first: what the label says, what was
 read, with what confidence, and the image's place in its file, counted from 0.</p>
 <ol class="mistakes">
@@ -347,9 +358,9 @@ def _first_layer(plots: ModuleType, files: dict[str, bytes], arrays: Mapping[str
         "filters.png",
         f"{shown} filters of the first layer, as small pictures.",
         f"{which} {what}{'; those with the largest weights' if many else ''}. Ink on "
-        '<span class="above">blue</span> speaks for what a filter looks for, ink on '
-        '<span class="below">red</span> against it; the paler, the less it counts. Each filter has '
-        "a scale of its own.",
+        '<span class="above">blue</span> raises what a filter answers, ink on '
+        '<span class="below">red</span> lowers it; the paler, the less. Each filter has a scale of '
+        "its own.",
         kind="filters",
     )
     return f"""<section>
