@@ -16,6 +16,7 @@ DATA_PACKAGES = {"numdraw.public": "public", "numdraw.weights": "weights"}
 
 TRAIN = ["threadpoolctl>=3.1", "tqdm>=4.60"]
 ONNX = ["onnx>=1.17"]
+REPORT = ["matplotlib>=3.7"]
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
             # bjoern is built from source: it needs gcc, Python's headers and libev-dev.
             "serve": ["bjoern>=3.2.2"],
             "train": TRAIN,
-            "report": ["matplotlib>=3.7"],
+            "report": REPORT,
             "mpi": ["mpi4py>=3.1"],
             "onnx": ONNX,
             # The whole net is compared with PyTorch where it is installed. It is 200 MB and more.
@@ -60,6 +61,7 @@ def main() -> None:
             "dev": [
                 *TRAIN,
                 *ONNX,
+                *REPORT,
                 "build>=1.0",
                 "gixy-ng>=0.2.19",
                 "hypothesis>=6.100",

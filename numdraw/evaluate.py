@@ -52,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report.prepare(args.report)
         predictor = Predictor.load(args.weights)
         if args.drawings:
-            measured = [answers_to_drawings(predictor, path) for path in args.drawings]
+            names = [path.name for path in args.drawings]
+            measured = [
+                answers_to_drawings(
+                    predictor, path, str(path) if names.count(path.name) > 1 else path.name
+                )
+                for path in args.drawings
+            ]
         else:
             measured = [answers_to_test(predictor, data_folder(args.data))]
         if args.report:
@@ -71,14 +77,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def answers_to_test(predictor: Predictor, folder: Path) -> Answers:
-    """What the predictor says of the test images of a folder."""
+    """What the predictor says of the test images of a folder.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing, damaged or empty.
+    """
     test = read_split(folder, "t10k")
+    if not len(test):
+        raise ValueError(f"{folder} expected test images, got none")
     answers = predictor.predict_images(test.images)
     return Answers("MNIST test", test.images, test.labels, answers.probabilities)
 
 
-def answers_to_drawings(predictor: Predictor, path: Path) -> Answers:
+def answers_to_drawings(predictor: Predictor, path: Path, source: str) -> Answers:
     """What the predictor says of a file's drawings, each one digit.
+
+    Args:
+        predictor: reads them.
+        path: JSON lines, plain or .gz.
+        source: what to call them.
 
     Raises:
         ValueError: a line is not a drawing of one digit with its label.
@@ -96,7 +113,7 @@ def answers_to_drawings(predictor: Predictor, path: Path) -> Answers:
     if not labels:
         raise ValueError(f"{path} expected drawings, got none")
     return Answers(
-        path.name,
+        source,
         np.array([prediction.image for prediction in predictions]),
         np.array(labels),
         np.array([prediction.probabilities for prediction in predictions]),

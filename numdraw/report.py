@@ -359,7 +359,7 @@ def _first_layer(plots: ModuleType, files: dict[str, bytes], arrays: Mapping[str
         f"{shown} filters of the first layer, as small pictures.",
         f"{which} {what}{'; those with the largest weights' if many else ''}. Ink on "
         '<span class="above">blue</span> raises what a filter answers, ink on '
-        '<span class="below">red</span> lowers it; the paler, the less. Each filter has a scale of '
+        '<span class="below">red</span> lowers it; the fainter, the less. Each filter has a scale of '
         "its own.",
         kind="filters",
     )

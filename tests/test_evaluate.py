@@ -1,14 +1,20 @@
 import gzip
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import idx
 from numdraw import evaluate
 from numdraw.predictor import Predictor
 
 SEVEN = [[[10, 10], [60, 10], [30, 90]]]
+ROOT = Path(__file__).parent.parent
 ONE = [[[10, 10], [10, 90]]]
 
 
@@ -91,3 +97,54 @@ def test_missing_weights_and_data_say_how_to_get_them(
     assert "make one with python -m numdraw.train" in capsys.readouterr().err
     assert evaluate.main(["--data", str(tmp_path)]) == 1
     assert "run scripts/fetch-data" in capsys.readouterr().err
+
+
+def test_files_of_the_same_name_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / folder / "ink.jsonl" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(lines({"label": "7", "strokes": SEVEN}))
+    assert evaluate.main(["--drawings", *map(str, paths), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert list(scores) == [str(path) for path in paths]
+
+
+def test_an_empty_test_set_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    idx.write(tmp_path / "t10k-images-idx3-ubyte", np.zeros((0, 28, 28), np.uint8))
+    idx.write(tmp_path / "t10k-labels-idx1-ubyte", np.zeros(0, np.uint8))
+    assert evaluate.main(["--data", str(tmp_path)]) == 1
+    message = f"numdraw.evaluate: {tmp_path} expected test images, got none\n"
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_matplotlib_is_not_imported_without_a_report(made_data: Path, more: list[str]) -> None:
+    code = (
+        "import sys; from numdraw import evaluate; status = evaluate.main(sys.argv[1:]); "
+        "sys.exit(status or sorted(m for m in sys.modules if m.startswith('matplotlib')) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--data", str(made_data), *more],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip  # shorter so
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "MNIST test" in done.stdout
+
+
+def test_a_report_without_matplotlib_says_how_to_get_it(
+    made_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip  # shorter so
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "numdraw.plots", raising=False)
+    monkeypatch.delattr("numdraw.plots", raising=False)
+    out = tmp_path / "out"
+    assert evaluate.main(["--data", str(made_data), "--report", str(out)]) == 1
+    assert re.fullmatch(
+        r"numdraw\.evaluate: report expected the package matplotlib, got: .*; "
+        r"install it with: pip install 'numdraw\[report\]'\n",
+        capsys.readouterr().err,
+    )
+    assert os.listdir(tmp_path) == []

@@ -11,7 +11,9 @@ import numdraw
 
 ROOT = Path(__file__).parent.parent
 WEB = {"wsgi", "static", "app", "openapi", "serve", "_log", "_master", "_schemas"}
-TRAINING = {"train", "training", "progress", "augment", "data", "evaluate", "onnx"}
+TRAINING = {
+    "train", "training", "progress", "augment", "data", "evaluate", "onnx", "report", "plots",
+}  # fmt: skip  # shorter so
 LIBRARIES = {"numpy", "bjoern", "idx", "numdraw"}
 
 

@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from numdraw.metrics import (
+    calibration_bins,
     confusion_matrix,
+    equal_width,
     error_rate,
     expected_calibration_error,
     negative_log_likelihood,
     scores,
+    wilson_interval,
 )
 
 
@@ -49,3 +52,26 @@ def test_scores_puts_them_together() -> None:
         "nll": pytest.approx(-(np.log(0.9) + np.log(0.4)) / 2),
         "ece": pytest.approx((0.1 + 0.6) / 2),
     }
+
+
+def test_bins_hold_counts_and_means() -> None:
+    confidences, correct = np.array([0.9, 1.0, 0.8, 0.1]), np.array([True, False, True, True])
+    index = equal_width(confidences, 3)
+    assert index.tolist() == [2, 2, 2, 0]
+    bins = calibration_bins(confidences, correct, index, 3)
+    assert bins.counts.tolist() == [1, 0, 3]
+    assert bins.confidences == pytest.approx([0.1, 0.0, 0.9])
+    assert bins.accuracies == pytest.approx([1.0, 0.0, 2 / 3])
+
+
+def test_wilson_interval_by_hand() -> None:
+    # of 0 in n the ends are 0 and z^2 / (n + z^2); of all, 1 less these
+    end = 1.96**2 / (10 + 1.96**2)
+    assert wilson_interval(0, 10) == (0.0, pytest.approx(end))
+    assert wilson_interval(10, 10) == (pytest.approx(1 - end), 1.0)
+    # of half, 1/2 -+ z / (2 sqrt(n + z^2))
+    half = 1.96 / (2 * (100 + 1.96**2) ** 0.5)
+    assert wilson_interval(50, 100) == pytest.approx((0.5 - half, 0.5 + half))
+    # of 48 in 10,000, with x = 48 + z^2 / 2 and m = n + z^2: (x -+ z sqrt(48 (1 - 48 / n)
+    # + z^2 / 4)) / m = (49.9208 -+ 1.96 sqrt(48.7300)) / 10003.8416
+    assert wilson_interval(48, 10_000) == pytest.approx((0.003622, 0.006358), abs=1e-6)
