@@ -204,8 +204,8 @@ def high_confidence(confidences: Array, correct: Array) -> bytes:
 def filters(weights: Array) -> tuple[bytes, int]:
     """The filters with the largest norms as a PNG picture, and how many it shows.
 
-    Blue is above 0, red below, and the fainter the nearer to 0, on a scale of each filter's own. 0 is
-    transparent, so the picture lies on light and dark paper alike.
+    Blue is above 0, red below, and the fainter the nearer to 0, on a scale of each filter's own.
+    0 is transparent, so the picture lies on light and dark paper alike.
 
     Args:
         weights: (M, h, w).

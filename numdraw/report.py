@@ -32,6 +32,7 @@ from numdraw.predictor import Predictor
 INDEX = "index.html"
 MOST_MISTAKES = 200  # shown for each set of images; more are seen by nobody, and the page grows
 MOST_CONFUSIONS = 5  # named in words
+ENDLESS = 1e12  # no training has such an epoch or loss; an axis could not show it
 CURVES = ("loss", "validation_loss", "validation_error")
 
 
@@ -338,7 +339,7 @@ def _history(meta: Mapping[str, Any]) -> list[dict[str, float]] | None:
         if not isinstance(entry, dict):
             return None
         values = [entry.get(key) for key in ("epoch", *CURVES)]
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        if not all(isinstance(value, int | float) and 0 <= value < ENDLESS for value in values):
             return None
     return history
 
@@ -359,8 +360,8 @@ def _first_layer(plots: ModuleType, files: dict[str, bytes], arrays: Mapping[str
         f"{shown} filters of the first layer, as small pictures.",
         f"{which} {what}{'; those with the largest weights' if many else ''}. Ink on "
         '<span class="above">blue</span> raises what a filter answers, ink on '
-        '<span class="below">red</span> lowers it; the fainter, the less. Each filter has a scale of '
-        "its own.",
+        '<span class="below">red</span> lowers it; the fainter, the less. Each filter has a scale '
+        "of its own.",
         kind="filters",
     )
     return f"""<section>

@@ -67,8 +67,8 @@ def test_bins_hold_counts_and_means() -> None:
 def test_wilson_interval_by_hand() -> None:
     # of 0 in n the ends are 0 and z^2 / (n + z^2); of all, 1 less these
     end = 1.96**2 / (10 + 1.96**2)
-    assert wilson_interval(0, 10) == (0.0, pytest.approx(end))
-    assert wilson_interval(10, 10) == (pytest.approx(1 - end), 1.0)
+    assert wilson_interval(0, 10) == pytest.approx((0.0, end))
+    assert wilson_interval(10, 10) == pytest.approx((1 - end, 1.0))
     # of half, 1/2 -+ z / (2 sqrt(n + z^2))
     half = 1.96 / (2 * (100 + 1.96**2) ** 0.5)
     assert wilson_interval(50, 100) == pytest.approx((0.5 - half, 0.5 + half))
