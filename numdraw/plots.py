@@ -155,7 +155,7 @@ def reliability(confidences: Array, correct: Array) -> bytes:
             if count:
                 place = (edge + 0.45 / BINS, count)
                 lower.annotate(
-                    f"{count:,}", place, (0, 2), textcoords="offset points", ha="center", size=8.5
+                    f"{count}", place, (0, 2), textcoords="offset points", ha="center", size=7.5
                 )
         lower.set(yscale="log", ylim=(0.5, 12 * max(bins.counts)), ylabel="answers")
         lower.set_xlabel("confidence")

@@ -217,6 +217,8 @@ def _source(plots: ModuleType, files: dict[str, bytes], answers: Answers, number
     of_the_sure = (
         f"{sure_wrong:,} of the {sure.sum():,} answers with over 99% confidence "
         f"{'is' if sure_wrong == 1 else 'are'} wrong."
+        if sure.any()
+        else "No answer has over 99% confidence."
     )
     confusions = _confusions(answers)
     figures = [

@@ -75,3 +75,9 @@ def test_wilson_interval_by_hand() -> None:
     # of 48 in 10,000, with x = 48 + z^2 / 2 and m = n + z^2: (x -+ z sqrt(48 (1 - 48 / n)
     # + z^2 / 4)) / m = (49.9208 -+ 1.96 sqrt(48.7300)) / 10003.8416
     assert wilson_interval(48, 10_000) == pytest.approx((0.003622, 0.006358), abs=1e-6)
+
+
+@pytest.mark.parametrize("total", [1, 7, 1000])
+def test_wilson_interval_ends_at_0_and_1_exactly(total: int) -> None:
+    assert wilson_interval(0, total)[0] == 0.0
+    assert wilson_interval(total, total)[1] == 1.0

@@ -233,6 +233,8 @@ def test_frequent_confusions_are_told_in_words_and_to_those_who_cannot_see(tmp_p
 def test_answers_over_99_percent_are_counted(tmp_path: Path) -> None:
     page = made(tmp_path, [answers([4, 4, 5], [9, 4, 5], 0.995)])
     assert "1 of the 3 answers with over 99% confidence is wrong." in page.text
+    page = made(tmp_path, [answers([4, 4, 5], [9, 4, 5], 0.9)])
+    assert "No answer has over 99% confidence." in page.text
 
 
 def test_only_errors_are_coloured_in_the_confusion_matrix() -> None:
@@ -256,6 +258,7 @@ def test_each_plot_has_a_dark_colour_for_every_light_one(tmp_path: Path) -> None
         assert sheet.startswith("@media (prefers-color-scheme: dark) {")
         colours = set(re.findall(r"(?:fill|stroke): #[0-9a-f]{6}", drawn))
         assert f"fill: {plots.TEXT}" in colours
+        assert "<text" not in drawn  # letters are drawn, not left to the fonts that are there
         for colour in colours:
             assert f'[style*="{colour}"] {{ {colour.split(":")[0]}: #' in sheet, path.name
 
@@ -354,7 +357,7 @@ def test_a_command_that_is_no_text_is_shown_as_it_is(tmp_path: Path) -> None:
 
 def test_the_same_weights_and_data_give_the_same_bytes(made_data: Path, tmp_path: Path) -> None:
     weights = write_weights(tmp_path / "a.npz")
-    (tmp_path / "matplotlibrc").write_text("font.size: 30\nsvg.fonttype: none\n")
+    (tmp_path / "matplotlibrc").write_text("axes.linewidth: 3\nlegend.fontsize: 30\n")
     for out, environ in (
         ("one", {}),
         ("two", {"PYTHONHASHSEED": "9", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}),
