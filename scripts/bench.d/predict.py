@@ -1,7 +1,8 @@
 """Times prediction against PyTorch and onnxruntime: one image, a thousand, and a whole drawing.
 
     scripts/bench predict
-    scripts/bench predict --quick --json predict.json    shows that it works; its figures say nothing
+    scripts/bench predict --json predict.json
+    scripts/bench predict --quick                shows that it works; its figures say nothing
 
 Each side is a process. They take turns, and what is compared are the medians of their rounds. A
 ratio above 1 says that numdraw is faster. All have the same networks and parameters, with batch
@@ -10,21 +11,22 @@ there is left out.
 """
 
 import argparse
+import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parts.report import Report, blas, cell, median_and_best, ratio_cell, table
+from benchmarks.parts.report import RATIOS, Report, blas, cell, median_and_best, ratio_cell, table
 from benchmarks.parts.side import Round, Side, SideError, take_turns
 
 NETS = ("lenet", "convnet", "mlp")
-OURS, ONE, BLAS = "numdraw", "1 thread", "BLAS's threads"
-DEFAULT, LAST, PARTS, ONNX = "PyTorch", "channels_last", "in parts", "onnxruntime"
+OURS, DEFAULT, LAST = "numdraw", "PyTorch", "channels_last"
+PARTS, ONNX = "in parts", "onnxruntime"
 TORCH = (DEFAULT, LAST, PARTS)
-PART = 125  # images at once, in parts: numdraw cuts up batches itself, and for PyTorch it is better too
+PART = 125  # images at once, in parts: numdraw cuts up a batch itself, so PyTorch may have it cut
 DRAWING = ("whole", "preprocessing", "network")
 
 # A three on a canvas of 280 px, with as many points as a browser sends.
@@ -59,7 +61,7 @@ class Effort:
     batch_calls: int
 
 
-FULL = Effort(rounds=31, calls=200, batch=1000, batch_rounds=11, batch_calls=4)
+FULL = Effort(rounds=31, calls=200, batch=1000, batch_rounds=11, batch_calls=3)
 QUICK = Effort(rounds=2, calls=3, batch=300, batch_rounds=2, batch_calls=1)
 
 
@@ -75,10 +77,26 @@ def main() -> int:
     try:
         threads = report.machine(args.threads)
         with ExitStack() as stack:
-            sides = _sides(report, stack, threads)
-            _one_image(report, effort, sides)
-            _batch(report, effort, sides, threads)
-            _drawing(report, effort, sides[ONE])
+            sides = {OURS: stack.enter_context(Side("ours", **blas(1)))}
+            if report.has("torch"):
+                sides[DEFAULT] = stack.enter_context(Side("pytorch", **blas(1)))
+            if report.has("onnx") and report.has("onnxruntime"):
+                sides[ONNX] = stack.enter_context(Side("onnx_runtime", **blas(1)))
+            report.say("\none image by itself, 1 thread")
+            report.figures["one image"] = _compared(
+                report, sides, effort.rounds, "us", lambda second: 1e6 * second,
+                count=1, calls=effort.calls, threads=1,
+            )  # fmt: skip  # shorter so
+            report.say(f"\n{effort.batch:,} images, {threads} threads")
+            report.figures["batch"] = _compared(
+                report, sides, effort.batch_rounds, "images/s",
+                lambda second: effort.batch / second,
+                count=effort.batch, calls=effort.batch_calls, threads=threads,
+            )  # fmt: skip  # shorter so
+            report.say(
+                f"{PARTS}: PyTorch, {PART} images at once, channels last where there are channels"
+            )
+            _drawing(report, effort, sides[OURS])
     except SideError as error:
         sys.stderr.write(f"bench predict: {error}\n")
         return 1
@@ -86,26 +104,67 @@ def main() -> int:
     return 0
 
 
-def _sides(report: Report, stack: ExitStack, threads: int) -> dict[str, Side]:
-    """The processes that are measured, by the first of the names that their figures go by."""
-    sides = {
-        ONE: stack.enter_context(Side("ours", **blas(1))),
-        BLAS: stack.enter_context(Side("ours", **blas(threads))),
-        OURS: stack.enter_context(Side("ours", **blas(threads))),
-    }
-    if report.has("torch"):
-        sides[DEFAULT] = stack.enter_context(Side("pytorch", **blas(1)))
-    if report.has("onnx") and report.has("onnxruntime"):
-        sides[ONNX] = stack.enter_context(Side("onnx_runtime", **blas(1)))
-    return sides
+def _compared(
+    report: Report,
+    sides: Mapping[str, Side],
+    rounds: int,
+    unit: str,
+    figure: Callable[[float], float],
+    **what: int,
+) -> list[dict[str, Any]]:
+    """Measure one kind of prediction with each network, print a table of it, return the figures.
+
+    Args:
+        report: prints.
+        sides: a process each.
+        rounds: of each side.
+        unit: of the figures.
+        figure: in that unit, of a prediction's seconds.
+        what: how many images, calls in a round, and threads.
+    """
+    results: list[dict[str, Any]] = []
+    for net in NETS:
+        seconds = take_turns(_turns(sides, net, **what), rounds)
+        medians = {name: statistics.median(its) for name, its in seconds.items()}
+        result: dict[str, Any] = {
+            "net": net,
+            **what,
+            unit: {name: median_and_best(its, figure) for name, its in seconds.items()},
+            "ratio": {name: its / medians[OURS] for name, its in medians.items() if name != OURS},
+        }
+        if DEFAULT in medians:
+            result["ratio to PyTorch's best"] = min(
+                ratio for name, ratio in result["ratio"].items() if name in TORCH
+            )
+        results.append(result)
+    columns = [name for name in (OURS, *TORCH, ONNX) if any(name in r[unit] for r in results)]
+    report.say(
+        table(
+            [unit, *columns, "to default", "to its best", "to onnxruntime"],
+            [
+                [
+                    result["net"],
+                    *(cell(result[unit].get(name)) for name in columns),
+                    ratio_cell(result["ratio"].get(DEFAULT)),
+                    ratio_cell(result.get("ratio to PyTorch's best")),
+                    ratio_cell(result["ratio"].get(ONNX)),
+                ]
+                for result in results
+            ],
+        )
+    )
+    report.say(f"the median of up to {rounds} rounds (the best); {RATIOS}")
+    return results
 
 
-def _their_turns(
+def _turns(
     sides: Mapping[str, Side], net: str, *, count: int, calls: int, threads: int
 ) -> dict[str, Round]:
-    """The turns of the others with so many images."""
+    """Each side's turn with so many images; PyTorch has several, one for each way to do it."""
     what = {"net": net, "count": count, "calls": calls, "threads": threads}
-    turns = {}
+    turns = {
+        name: side.make("predictions", **what) for name, side in sides.items() if name != DEFAULT
+    }
     if DEFAULT in sides:
         make = sides[DEFAULT].make
         layout = "default" if net == "mlp" else "channels_last"  # an mlp has no channels
@@ -114,117 +173,17 @@ def _their_turns(
             turns[LAST] = make("predictions", layout=layout, part=count, **what)
         if count > PART:
             turns[PARTS] = make("predictions", layout=layout, part=PART, **what)
-    if ONNX in sides:
-        turns[ONNX] = sides[ONNX].make("predictions", **what)
     return turns
-
-
-def _one_image(report: Report, effort: Effort, sides: Mapping[str, Side]) -> None:
-    """Report the time of one image by itself, on one thread."""
-    results = []
-    for net in NETS:
-        what = {"net": net, "count": 1, "calls": effort.calls}
-        turns = {OURS: sides[ONE].make("predictions", spread=True, **what)}
-        turns |= _their_turns(sides, net, count=1, calls=effort.calls, threads=1)
-        seconds = take_turns(turns, effort.rounds)
-        microseconds = {
-            name: median_and_best([1e6 * second for second in its], best=min)
-            for name, its in seconds.items()
-        }
-        results.append(
-            {"net": net, "us": microseconds, **_ratios(microseconds, lambda ours, its: its / ours)}
-        )
-    report.figures["one image"] = results
-    report.say("\none image by itself, 1 thread")
-    _say(report, results, "us", (OURS, DEFAULT, LAST, ONNX), effort.rounds)
-
-
-def _batch(report: Report, effort: Effort, sides: Mapping[str, Side], threads: int) -> None:
-    """Report the images a second of large batches, on all threads."""
-    results = []
-    for net in NETS:
-        what = {"net": net, "count": effort.batch, "calls": effort.batch_calls}
-        turns = {
-            OURS: sides[OURS].make("predictions", spread=True, **what),
-            ONE: sides[ONE].make("predictions", spread=False, **what),
-            BLAS: sides[BLAS].make("predictions", spread=False, **what),
-            **_their_turns(
-                sides, net, count=effort.batch, calls=effort.batch_calls, threads=threads
-            ),
-        }
-        seconds = take_turns(turns, effort.batch_rounds)
-        images = {
-            name: median_and_best([effort.batch / second for second in its])
-            for name, its in seconds.items()
-        }
-        results.append(
-            {
-                "net": net,
-                "batch": effort.batch,
-                "images/s": images,
-                **_ratios(images, lambda ours, its: ours / its),
-            }
-        )
-    report.figures["batch"] = results
-    report.say(f"\n{effort.batch:,} images, {threads} threads")
-    columns = (OURS, ONE, BLAS, DEFAULT, LAST, PARTS, ONNX)
-    _say(report, results, "images/s", columns, effort.batch_rounds)
-    report.say(
-        f"{OURS}: numdraw.nn.inference.Inference; {ONE} and {BLAS}: the same in one thread of "
-        f"ours,\nBLAS having 1 or {threads}; {PARTS}: PyTorch with {PART} images at once, "
-        "channels last where there are channels"
-    )
-
-
-def _ratios(
-    figures: Mapping[str, Mapping[str, float]], ratio: Callable[[float, float], float]
-) -> dict[str, Any]:
-    """How many times as fast as each of the others numdraw is, and as the best of PyTorch's."""
-    ours = figures[OURS]["median"]
-    ratios = {
-        name: ratio(ours, its["median"])
-        for name, its in figures.items()
-        if name in (*TORCH, ONNX)
-    }
-    theirs = [ratios[name] for name in TORCH if name in ratios]
-    return {"ratio": ratios} | ({"ratio to PyTorch's best": min(theirs)} if theirs else {})
-
-
-def _say(
-    report: Report,
-    results: Sequence[Mapping[str, Any]],
-    unit: str,
-    columns: Sequence[str],
-    rounds: int,
-) -> None:
-    """Print a table of nets, and what its figures are."""
-    header = [unit, *columns, "to default", "to its best", "to onnxruntime"]
-    rows = [
-        [
-            result["net"],
-            *(cell(result[unit].get(name)) for name in columns),
-            ratio_cell(result["ratio"].get(DEFAULT)),
-            ratio_cell(result.get("ratio to PyTorch's best")),
-            ratio_cell(result["ratio"].get(ONNX)),
-        ]
-        for result in results
-    ]
-    report.say(table(header, rows))
-    report.say(
-        f"the median of {rounds} rounds (the best); ratios are of medians, above 1 numdraw is faster"
-    )
 
 
 def _drawing(report: Report, effort: Effort, side: Side) -> None:
     """Report the time of the whole predictor on strokes, and its two shares."""
     turns = {
-        part: side.make("drawing", strokes=THREE, part=part, calls=effort.calls)
-        for part in DRAWING
+        part: side.make("drawing", strokes=THREE, part=part, calls=effort.calls) for part in DRAWING
     }
-    seconds = take_turns(turns, effort.rounds)
     microseconds = {
-        part: median_and_best([1e6 * second for second in its], best=min)
-        for part, its in seconds.items()
+        part: median_and_best(seconds, lambda second: 1e6 * second)
+        for part, seconds in take_turns(turns, effort.rounds).items()
     }
     whole = microseconds["whole"]["median"]
     shares = {part: its["median"] / whole for part, its in microseconds.items()}
@@ -234,10 +193,7 @@ def _drawing(report: Report, effort: Effort, side: Side) -> None:
     report.say(
         table(
             ["", "us", "share"],
-            [
-                [part, cell(microseconds[part]), f"{shares[part]:.0%}"]
-                for part in DRAWING
-            ],
+            [[part, cell(microseconds[part]), f"{shares[part]:.0%}"] for part in DRAWING],
         )
     )
 

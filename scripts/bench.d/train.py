@@ -18,16 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parts.report import Report, blas, cell, median_and_best, ratio_cell, table
+from benchmarks.parts.report import RATIOS, Report, blas, cell, median_and_best, ratio_cell, table
 from benchmarks.parts.side import Round, Side, SideError, take_turns
 
 OURS, DEFAULT, LAST = "numdraw", "PyTorch", "channels_last"
-COMPILED, SKLEARN, PRODUCTS = "compiled", "scikit-learn", "products"
-COLUMNS = (OURS, DEFAULT, LAST, COMPILED, SKLEARN)
+SKLEARN, PRODUCTS = "scikit-learn", "products"
+COLUMNS = (OURS, DEFAULT, LAST, SKLEARN)
 THEIR_LAYOUTS = {DEFAULT: "default", LAST: "channels_last"}
 
 LR = 0.01  # what is learnt does not matter, but numbers must stay what they are in a training
-REASON = 200  # letters of an error; torch.compile's are pages
 GOALS = (0.01, 0.005)  # validation errors: 99.0% and 99.5%
 
 
@@ -49,20 +48,19 @@ class Effort:
         sizes: of the products that tell how fast the machine is.
         seconds: that a round of products takes.
         cases: what is trained.
-        compiled: whether torch.compile is tried.
         memory: images in the trainings whose memory is compared.
         memory_steps: the steps of each.
-        race: images, epochs and validation images of the training to an accuracy.
+        race: images, epochs (None: the recipe's) and validation images of the training to an
+            accuracy.
     """
 
     rounds: int
     sizes: tuple[int, ...]
     seconds: float
     cases: tuple[Case, ...]
-    compiled: bool
     memory: tuple[int, ...]
     memory_steps: int
-    race: Mapping[str, int]
+    race: Mapping[str, int | None]
 
 
 FULL = Effort(
@@ -75,17 +73,15 @@ FULL = Effort(
         Case("convnet", 128, 12),
         Case("mlp", 128, 80),
     ),
-    compiled=True,
     memory=(10_000, 30_000, 60_000),
     memory_steps=30,
-    race={"images": 60_000, "epochs": 14, "validation": 5_000},
+    race={"images": 60_000, "epochs": None, "validation": 5_000},
 )
 QUICK = Effort(
     rounds=2,
     sizes=(64, 128),
     seconds=0.001,
     cases=(Case("lenet", 128, 1), Case("convnet", 128, 1), Case("mlp", 128, 2)),
-    compiled=False,
     memory=(200, 400),
     memory_steps=1,
     race={"images": 500, "epochs": 2, "validation": 100},
@@ -129,31 +125,32 @@ def _arguments() -> argparse.Namespace:
 def _products(report: Report, effort: Effort, threads: int) -> int:
     """Report how fast the machine multiplies matrices; return the size at which it does best."""
     with Side("machine", **blas(1)) as side:
-        rates = take_turns(
-            {
-                str(size): side.make(
-                    "products", size=size, threads=threads, seconds=effort.seconds
-                )
-                for size in effort.sizes
-            },
-            effort.rounds,
-        )
-    figures = {size: median_and_best(values) for size, values in rates.items()}
-    report.figures["products"] = {
-        f"{size} x {size}": {"flop/s": values} for size, values in figures.items()
-    }
-    rows = [
-        [f"{size} x {size}", cell(values, 1e-9)] for size, values in figures.items()
-    ]
+        what = {"threads": threads, "seconds": effort.seconds}
+        turns = {size: side.make("products", size=size, **what) for size in effort.sizes}
+        seconds = take_turns({str(size): turn for size, turn in turns.items()}, effort.rounds)
+    rates = {size: _rate(seconds[str(size)], size, threads) for size in effort.sizes}
+    report.figures["products"] = [{"size": size, "flop/s": rate} for size, rate in rates.items()]
     report.say(f"\nfloat32 products, {threads} at once, each with one thread of BLAS")
+    rows = [[f"{size} x {size}", cell(rate, 1e-9)] for size, rate in rates.items()]
     report.say(table(["", "GFLOP/s"], rows))
-    return int(max(figures, key=lambda size: figures[size]["median"]))
+    return max(rates, key=lambda size: rates[size]["median"])
 
 
-def _throughput(
-    report: Report, effort: Effort, data: str | None, threads: int, size: int
-) -> str:
-    """Report the images a second that are trained on; return PyTorch's faster layout."""
+def _rate(seconds: Sequence[float], size: int, threads: int) -> dict[str, float]:
+    """Floating-point operations a second."""
+    return median_and_best(seconds, lambda second: 2 * size**3 * threads / second)
+
+
+def _throughput(report: Report, effort: Effort, data: str | None, threads: int, size: int) -> str:
+    """Report the images a second that are trained on; return PyTorch's faster layout.
+
+    Args:
+        report: prints.
+        effort: what is trained, and how often.
+        data: the folder of MNIST; None is the usual one.
+        threads: of each side.
+        size: of the products that tell what the machine can do, which have their turns too.
+    """
     report.say(
         f"\ntraining: forward, backward and a step of SGD with momentum; {threads} threads a side"
     )
@@ -163,101 +160,63 @@ def _throughput(
         ours = stack.enter_context(Side("ours", **blas(1)))
         torch = sklearn = None
         if report.has("torch"):
-            torch = stack.enter_context(
-                # It would start processes that compile, and leave them there.
-                Side("pytorch", **blas(1), TORCHINDUCTOR_COMPILE_THREADS="1")
-            )
-            if not effort.compiled:
-                report.leave_out("torch.compile", "takes longer than --quick may")
+            torch = stack.enter_context(Side("pytorch", **blas(1)))
         if report.has("sklearn"):
             sklearn = stack.enter_context(Side("sklearn_mlp", **blas(threads)))
+        products = machine.make("products", size=size, threads=threads, seconds=effort.seconds)
         for case in effort.cases:
-            what: dict[str, Any] = {
-                "batch": case.batch, "steps": case.steps, "lr": LR, "folder": data
-            }  # fmt: skip  # shorter so
-            turns = {
-                PRODUCTS: machine.make(
-                    "products", size=size, threads=threads, seconds=effort.seconds
-                ),
-                OURS: ours.make("training", net=case.net, threads=threads, **what),
-            }
+            step = {"batch": case.batch, "steps": case.steps, "lr": LR, "folder": data}
+            what = {**step, "net": case.net, "threads": threads}
+            turns = {PRODUCTS: products, OURS: ours.make("training", **what)}
             if torch is not None:
-                what_torch = {**what, "net": case.net, "threads": threads}
-                turns |= _their_turns(report, torch, effort.compiled, what_torch)
+                turns[DEFAULT] = torch.make("training", layout="default", **what)
+                if case.net != "mlp":  # which has no channels
+                    turns[LAST] = torch.make("training", layout="channels_last", **what)
             if sklearn is not None and case.net == "mlp":
-                turns[SKLEARN] = sklearn.make("training", **what)
-            results.append(
-                _compared(
-                    case, take_turns(turns, effort.rounds), ours.call("flops", net=case.net)
-                )
-            )
+                turns[SKLEARN] = sklearn.make("training", **step)
+            seconds = take_turns(turns, effort.rounds)
+            rate = _rate(seconds.pop(PRODUCTS), size, threads)
+            results.append(_compared(case, seconds, rate, ours.call("flops", net=case.net)))
     report.figures["training"] = results
-    report.figures["rounds"] = effort.rounds
     _say_throughput(report, effort, results)
-    convnet = next(result["images/s"] for result in results if result["net"] == "convnet")
-    faster = max(
-        (name for name in THEIR_LAYOUTS if name in convnet),
-        key=lambda name: convnet[name]["median"],
-        default=DEFAULT,
-    )
-    return THEIR_LAYOUTS[faster]
-
-
-def _their_turns(
-    report: Report, torch: Side, compiled: bool, what: Mapping[str, Any]
-) -> dict[str, Round]:
-    """PyTorch's turns: in its default layout, with channels last, and compiled, where that works."""
-    images = what["net"] != "mlp"  # an mlp has no channels
-    turns = {
-        name: torch.make("training", layout=layout, compiled=False, **what)
-        for name, layout in THEIR_LAYOUTS.items()
-        if images or name == DEFAULT
-    }
-    if compiled:
-        layout = THEIR_LAYOUTS[LAST if images else DEFAULT]
-        turn = torch.make("training", layout=layout, compiled=True, **what)
-        try:
-            turn()
-        except SideError as error:
-            why = " ".join(str(error).split())[:REASON]
-            report.leave_out(f"torch.compile of {what['net']}", why)
-        else:
-            turns[COMPILED] = turn
-    return turns
+    convnet = next(result["ratio"] for result in results if result["net"] == "convnet")
+    return "channels_last" if convnet.get(LAST, 0) < convnet.get(DEFAULT, 0) else "default"
 
 
 def _compared(
-    case: Case, turns: Mapping[str, Sequence[float]], flops: Mapping[str, int]
+    case: Case,
+    seconds: Mapping[str, Sequence[float]],
+    rate: Mapping[str, float],
+    flops: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The figures of a case, from what its rounds returned."""
-    rate = median_and_best(turns[PRODUCTS])
+    """The figures of a case, from each side's seconds, the machine's rate, an image's work."""
     images = {
-        name: median_and_best([case.batch * case.steps / seconds for seconds in values])
-        for name, values in turns.items()
-        if name != PRODUCTS
+        name: median_and_best(its, lambda second: case.batch * case.steps / second)
+        for name, its in seconds.items()
     }
     ours = images[OURS]["median"]
     result: dict[str, Any] = {
         "net": case.net,
         "batch": case.batch,
         "images/s": images,
-        "flop an image": dict(flops),
+        "flop an image": flops,
         "products, flop/s": rate,
         "share of products": ours * flops["total"] / rate["median"],
-        "ratio": {name: ours / theirs["median"] for name, theirs in images.items() if name != OURS},
+        "ratio": {name: ours / its["median"] for name, its in images.items() if name != OURS},
     }
-    theirs = [images[name]["median"] for name in (DEFAULT, LAST, COMPILED) if name in images]
-    if theirs:
+    if DEFAULT in images:
+        theirs = [images[name]["median"] for name in (DEFAULT, LAST) if name in images]
         result["ratio to PyTorch's best"] = ours / max(theirs)
     return result
 
 
 def _say_throughput(report: Report, effort: Effort, results: Sequence[dict[str, Any]]) -> None:
-    header = ["images/s", *COLUMNS, "to default", "to its best", "to sklearn", "of products"]
+    columns = [name for name in COLUMNS if any(name in result["images/s"] for result in results)]
+    header = ["images/s", *columns, "to default", "to its best", "to sklearn", "of products"]
     rows = [
         [
             f"{result['net']}, {result['batch']} a step",
-            *(cell(result["images/s"].get(name)) for name in COLUMNS),
+            *(cell(result["images/s"].get(name)) for name in columns),
             *(ratio_cell(ratio) for ratio in (
                 result["ratio"].get(DEFAULT),
                 result.get("ratio to PyTorch's best"),
@@ -269,10 +228,8 @@ def _say_throughput(report: Report, effort: Effort, results: Sequence[dict[str, 
     ]  # fmt: skip  # shorter so
     report.say(table(header, rows))
     report.say(
-        f"the median of {effort.rounds} rounds (the best); ratios are of medians, above 1 numdraw "
-        "is faster;\ncompiled: by torch.compile, with channels last where there are channels; of "
-        "products: of the rate\nof the fastest products above, which had their turns too; "
-        "an image's products in a step:"
+        f"the median of up to {effort.rounds} rounds (the best); {RATIOS};\nof products: of the "
+        "rate of the fastest products above, which had their turns too; an image's in a step:"
     )
     for net, of_net in itertools.groupby(results, key=lambda result: str(result["net"])):
         flops = next(of_net)["flop an image"]
@@ -297,7 +254,10 @@ def _memory(report: Report, effort: Effort, threads: int) -> None:
         table(
             ["images", "MB", "of them images", "beyond"],
             [
-                [f"{r['images']:,}", *(f"{r[name] / 1e6:.1f}" for name in ("peak", "data", "beyond"))]
+                [
+                    f"{r['images']:,}",
+                    *(f"{r[name] / 1e6:.1f}" for name in ("peak", "data", "beyond")),
+                ]
                 for r in results
             ],
         )
@@ -316,12 +276,12 @@ def _accuracy(
     what = {**effort.race, "folder": data, "threads": threads}
     with ExitStack() as stack:
         ours = stack.enter_context(Side("ours", **blas(1)))
-        turns = {OURS: ours.make("epochs", **what)}
+        turns: dict[str, Round] = {OURS: ours.make("epochs", **what)}
         if report.has("torch"):
             torch = stack.enter_context(Side("pytorch_epochs", **blas(1)))
             turns[f"PyTorch, {layout}"] = torch.make("epochs", layout=layout, **what)
-        epochs: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
-        for _ in range(effort.race["epochs"]):
+        epochs: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
+        while not epochs[OURS] or not epochs[OURS][-1]["finished"]:
             for name, turn in turns.items():
                 epochs[name].append(turn())
     points = {
@@ -339,14 +299,15 @@ def _accuracy(
     }
     report.figures["accuracy"] = {
         **effort.race,
+        "epochs": len(epochs[OURS]),
         "points": points,
         "seconds to": reached,
-        "PyTorch's images are made ahead, batches": epochs[name][0].get("made_ahead"),
+        "batches whose images PyTorch has made ahead": epochs[name][0].get("made_ahead"),
     }
     goals = list(reached[OURS])
     report.say(
-        f'\nseconds to an accuracy on {effort.race["validation"]:,} validation images, the recipe '
-        f'"fast" of {effort.race["epochs"]} epochs, {threads} threads a side'
+        f"\nseconds to an accuracy on {effort.race['validation']:,} validation images, the recipe "
+        f'"fast" of {len(epochs[OURS])} epochs, {threads} threads a side'
     )
     report.say(
         table(
@@ -368,9 +329,7 @@ def _accuracy(
 
 def _reached(points: Sequence[Mapping[str, float]], goal: float) -> float | None:
     """Seconds to the end of the first epoch with that error or less."""
-    return next(
-        (point["seconds"] for point in points if point["validation_error"] <= goal), None
-    )
+    return next((point["seconds"] for point in points if point["validation_error"] <= goal), None)
 
 
 def _plot(path: Path, points: Mapping[str, Sequence[Mapping[str, float]]]) -> None:

@@ -33,7 +33,7 @@ def facts() -> dict[str, Any]:
 def products(*, size: int, threads: int, seconds: float) -> Callable[[], float]:
     """A round of float32 products (size, size) @ (size, size), as many threads at once.
 
-    BLAS has one thread in each. The round returns the floating-point operations a second of all.
+    BLAS has one thread in each. The round returns the seconds in which each thread does one.
     """
     rng = np.random.default_rng(0)
     pairs = [rng.random((2, size, size), np.float32) for _ in range(threads)]
@@ -42,7 +42,7 @@ def products(*, size: int, threads: int, seconds: float) -> Callable[[], float]:
 
     def multiply(k: int, count: int) -> None:
         for _ in range(count):
-            np.matmul(*pairs[k], out=outs[k])
+            np.matmul(pairs[k][0], pairs[k][1], out=outs[k])
 
     def run(count: int) -> float:
         start = time.perf_counter()
@@ -51,7 +51,7 @@ def products(*, size: int, threads: int, seconds: float) -> Callable[[], float]:
 
     run(1)
     count = max(1, round(seconds / run(1)))
-    return lambda: 2 * size**3 * count * threads / run(count)
+    return lambda: run(count) / count
 
 
 def _blas() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from numdraw import models
-from numdraw.data import Examples, data_folder, read_split, split_validation
+from numdraw.data import Examples, Part, data_folder, read_split, split_validation
 from numdraw.nn.conv import Conv2d
 from numdraw.nn.layers import Array, Flatten, Layer, Linear
 from numdraw.nn.network import Sequential
@@ -17,7 +17,7 @@ from numdraw.training import RECIPES, Options
 TOLERANCE = 1e-3  # of the largest logit; float32 sums in another order differ by a hundredth of it
 
 
-Race: TypeAlias = tuple[Options, Examples, Examples]
+Race: TypeAlias = tuple[Options, Part, Examples]
 
 
 def network(name: str) -> Sequential:
@@ -44,16 +44,17 @@ def batch(folder: str | None, count: int) -> tuple[Array, Array]:
     return models.as_images(some.images), some.labels
 
 
-def race(folder: str | None, images: int, epochs: int, validation: int) -> Race:
-    """The recipe "fast", with so many epochs, and what it trains and validates on.
+def race(folder: str | None, images: int, epochs: int | None, validation: int) -> Race:
+    """The recipe "fast", and what it trains and validates on.
 
     Args:
         folder: of MNIST; None is the usual one.
         images: the first so many of the training files.
-        epochs: of the recipe.
+        epochs: in place of the recipe's own; None leaves it those.
         validation: how many of the images are held out.
     """
-    options = replace(RECIPES["fast"], epochs=epochs, validation=validation)
+    recipe = RECIPES["fast"]
+    options = replace(recipe, epochs=epochs or recipe.epochs, validation=validation)
     every = examples(folder)
     some = every.take(np.arange(min(images, len(every))))
     return options, *split_validation(some, validation, rng=options.split_rng())
@@ -67,8 +68,8 @@ def channels_first(network: Sequential) -> Iterator[tuple[Layer, dict[str, Array
     """
     flat = None
     for layer, shape in zip(network.layers, network.shapes, strict=False):
-        named = {**layer.parameters(), **layer.statistics()}
-        arrays = {name: of.value for name, of in named.items()}
+        arrays = {name: of.value for name, of in layer.parameters().items()}
+        arrays |= {name: of.value for name, of in layer.statistics().items()}
         if isinstance(layer, Conv2d):
             arrays["weight"] = arrays["weight"].transpose(3, 2, 0, 1)
         elif isinstance(layer, Flatten):
@@ -120,7 +121,7 @@ def _products(layer: Layer, shape: tuple[int, ...]) -> int:
     if isinstance(layer, Conv2d):
         _, _, channels_in, channels_out = layer.weight.value.shape
         height, _, width = shape
-        return channels_in * channels_out * _inside(layer, height) * _inside(layer, width)
+        return int(channels_in * channels_out) * _inside(layer, height) * _inside(layer, width)
     return 0
 
 

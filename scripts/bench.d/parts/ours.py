@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.parts import nets
 from benchmarks.parts.side import timed
 from numdraw import Predictor, models
-from numdraw.data import Examples
+from numdraw.data import Examples, Part
 from numdraw.nn.inference import Inference
 from numdraw.nn.layers import Array
 from numdraw.nn.losses import SoftmaxCrossEntropy
@@ -60,19 +60,11 @@ def training(
     return run
 
 
-def predictions(*, net: str, count: int, calls: int, spread: bool) -> Callable[[], float]:
-    """A round of predictions of so many images; it returns the seconds of one.
-
-    Args:
-        net: its name.
-        count: images.
-        calls: predictions in a round.
-        spread: as `Inference` does it; else without threads of our own.
-    """
-    inference = Inference(nets.network(net))
+def predictions(*, net: str, count: int, calls: int, threads: int) -> Callable[[], float]:
+    """A round of predictions of so many images; it returns the seconds of one."""
+    inference = Inference(nets.network(net), threads=threads)
     images = np.random.default_rng(0).random((count, *models.INPUT), np.float32)
-    predict = inference if spread else inference.network
-    return timed(lambda: predict(images), calls)
+    return timed(lambda: inference(images), calls)
 
 
 def drawing(*, strokes: Any, part: str, calls: int) -> Callable[[], float]:
@@ -98,7 +90,7 @@ def version() -> str:
     return Predictor.load().version
 
 
-def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, float]]:
+def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, Any]]:
     """An epoch of `nets.race`: its seconds, those of the start in the first, and its error.
 
     The files are read and split beforehand.
@@ -106,7 +98,7 @@ def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, float]]:
     options, train, valid = nets.race(**race)
     training: Training | None = None
 
-    def run() -> dict[str, float]:
+    def run() -> dict[str, Any]:
         nonlocal training
         start = time.perf_counter()
         if training is None:
@@ -114,13 +106,17 @@ def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, float]]:
         for _ in range(training.batches):
             training.step()
         error = training.end_epoch()["validation_error"]
-        return {"seconds": time.perf_counter() - start, "validation_error": error}
+        return {
+            "seconds": time.perf_counter() - start,
+            "validation_error": error,
+            "finished": training.epoch == options.epochs,
+        }
 
     return run
 
 
 def peak_memory(*, images: int, steps: int, threads: int) -> dict[str, int]:
-    """The most bytes that a process has had which trains on so many images, and those of the images.
+    """The most bytes that a process has had which trains on so many images, and the data's own.
 
     To be called once, in a process of its own.
     """
@@ -131,7 +127,8 @@ def peak_memory(*, images: int, steps: int, threads: int) -> dict[str, int]:
         )
         for count in (images, 1000)
     )
-    with Training(RECIPES["convnet"], train, valid, threads=threads) as training:
+    part = Part(train, np.arange(images))
+    with Training(RECIPES["convnet"], part, valid, threads=threads) as training:
         for _ in range(min(steps, training.batches)):
             training.step()
         training.end_epoch()

@@ -36,11 +36,6 @@ MODULES: dict[type[Layer], Callable[[Any], nn.Module]] = {  # AddChannel: its in
 keep_freed_memory()  # as on our side
 
 
-def facts() -> str:
-    """PyTorch, and the instructions that it chose for this processor."""
-    return f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
-
-
 def same_network(network: Sequential, layout: str) -> nn.Module:
     """PyTorch's network of the same layers and parameters; it gives the same logits.
 
@@ -82,7 +77,6 @@ def training(
     lr: float,
     folder: str | None,
     layout: str,
-    compiled: bool,
 ) -> Callable[[], float]:
     """A round of training steps; it returns its seconds.
 
@@ -94,7 +88,6 @@ def training(
         lr: the learning rate.
         folder: of the images.
         layout: a key of `LAYOUTS`.
-        compiled: by torch.compile, network and loss together; else as written.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)  # of dropout
@@ -103,17 +96,12 @@ def training(
     images, labels = as_input(some, layout), torch.from_numpy(their_labels)
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, fused=True)
 
-    def loss_of(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(network(images), labels)
-
-    loss = torch.compile(loss_of, dynamic=False) if compiled else loss_of
-
     def run() -> float:
         start = time.perf_counter()
         for first in range(0, batch * steps, batch):
             here = slice(first, first + batch)
             optimizer.zero_grad()
-            loss(images[here], labels[here]).backward()
+            cross_entropy(network(images[here]), labels[here]).backward()
             optimizer.step()
         return time.perf_counter() - start
 
@@ -136,14 +124,12 @@ def predictions(
         part: how many images go through the network at once.
     """
     network = same_network(Inference(nets.network(net)).network, layout)
-    images = as_input(
-        np.random.default_rng(0).random((count, *models.INPUT), np.float32), layout
-    )
+    images = as_input(np.random.default_rng(0).random((count, *models.INPUT), np.float32), layout)
     parts = images.split(part)
 
-    @torch.inference_mode()
     def predict() -> torch.Tensor:
-        return network(images) if len(parts) == 1 else torch.cat([network(x) for x in parts])
+        with torch.inference_mode():
+            return network(images) if len(parts) == 1 else torch.cat([network(x) for x in parts])
 
     run = timed(predict, calls)
 

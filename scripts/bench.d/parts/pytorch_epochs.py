@@ -16,7 +16,7 @@ from benchmarks.parts import nets
 from benchmarks.parts.pytorch import as_input, same_network
 from numdraw import models
 from numdraw.augment import augment
-from numdraw.data import Examples
+from numdraw.data import Examples, Part
 from numdraw.metrics import error_rate
 from numdraw.nn.layers import Array
 from numdraw.nn.optim import OneCycle
@@ -37,7 +37,7 @@ class Recipe:
     def __init__(
         self,
         options: Options,
-        train: Examples,
+        train: Part,
         valid: Examples,
         *,
         threads: int,
@@ -103,42 +103,43 @@ class Recipe:
         """The images and labels of an epoch's batches, each made in parts on the threads."""
         order = self.options.rng(ORDER, self.done).permutation(len(self.train))
         size = self.options.batch_size
-        waiting: deque[tuple[list[Future[Array]], Array]] = deque()
+        waiting: deque[list[Future[tuple[Array, Array]]]] = deque()
         for batch in range(batches):
             indices = order[batch * size : (batch + 1) * size]
             starts = range(0, len(indices), models.MICRO_BATCH)
             parts = [indices[start : start + models.MICRO_BATCH] for start in starts]
-            making = [
-                self.executor.submit(self._warped, part, batch, k) for k, part in enumerate(parts)
-            ]
-            waiting.append((making, self.train.labels[indices]))
+            waiting.append(
+                [self.executor.submit(self._warped, p, batch, k) for k, p in enumerate(parts)]
+            )
             if len(waiting) > self.ahead:
-                yield self._joined(*waiting.popleft())
+                yield self._joined(waiting.popleft())
         while waiting:
-            yield self._joined(*waiting.popleft())
+            yield self._joined(waiting.popleft())
 
-    def _warped(self, indices: Array, batch: int, k: int) -> Array:
-        rng = self.options.rng(MICRO_BATCH, self.done, batch, k)
-        return augment(self.train.images[indices], self.options.augmentation, rng=rng)
+    def _warped(self, indices: Array, batch: int, k: int) -> tuple[Array, Array]:
+        """As `Training.step` makes a micro-batch."""
+        rng, examples = self.options.rng(MICRO_BATCH, self.done, batch, k), self.train.take(indices)
+        return augment(examples.images, self.options.augmentation, rng=rng), examples.labels
 
     def _joined(
-        self, making: list[Future[Array]], labels: Array
+        self, making: list[Future[tuple[Array, Array]]]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        images = np.concatenate([future.result() for future in making])
-        return as_input(images, self.layout), torch.from_numpy(labels)
+        images, labels = zip(*[future.result() for future in making], strict=True)
+        return as_input(np.concatenate(images), self.layout), torch.from_numpy(
+            np.concatenate(labels)
+        )
 
-    @torch.no_grad()
     def _average(self) -> None:
         """As `Training._average` does it, batch norm's statistics included."""
         keep = min(self.options.averaging, (1 + self.steps) / (10 + self.steps))
-        for average, now in zip(
-            self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            if average.is_floating_point():  # not the count of batches
-                average.lerp_(now, 1.0 - keep)
+        averages, now = self.averaged.state_dict(), self.network.state_dict()
+        with torch.no_grad():
+            for name, average in averages.items():
+                if average.is_floating_point():  # not the count of batches
+                    average.lerp_(now[name], 1.0 - keep)
 
 
-def epochs(*, threads: int, layout: str, **race: Any) -> Callable[[], dict[str, float]]:
+def epochs(*, threads: int, layout: str, **race: Any) -> Callable[[], dict[str, Any]]:
     """An epoch of `nets.race`: its seconds, those of the start in the first, and its error.
 
     The files are read and split beforehand. It is also tried beforehand whether a batch's images
@@ -152,7 +153,7 @@ def epochs(*, threads: int, layout: str, **race: Any) -> Callable[[], dict[str, 
     ahead = _faster([start(0), start(1)])
     recipe: Recipe | None = None
 
-    def run() -> dict[str, float]:
+    def run() -> dict[str, Any]:
         nonlocal recipe
         begin = time.perf_counter()
         if recipe is None:
@@ -162,6 +163,7 @@ def epochs(*, threads: int, layout: str, **race: Any) -> Callable[[], dict[str, 
         return {
             "seconds": time.perf_counter() - begin,
             "validation_error": error,
+            "finished": recipe.done == options.epochs,
             "made_ahead": ahead,
         }
 

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.parts.side import Side
 
 SETTINGS = ("OPENBLAS_", "MKL_", "OMP_", "GOMP_", "KMP_")  # prefixes of variables that matter
+RATIOS = "ratios are of medians, above 1 numdraw is faster"
 OTHERS = {  # by the name to import: that of the distribution, and its own
     "torch": ("torch", "PyTorch"),
     "sklearn": ("scikit-learn", "scikit-learn"),
@@ -94,16 +95,18 @@ def blas(threads: int) -> dict[str, str]:
     return {"OPENBLAS_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 
-def median_and_best(
-    values: Sequence[float], *, best: Callable[[Sequence[float]], float] = max
-) -> dict[str, float]:
-    """The median of what rounds gave, and the best.
+def median_and_best(seconds: Sequence[float], figure: Callable[[float], float]) -> dict[str, float]:
+    """The figures of the median round and of the best one, and how many rounds there were.
 
     Args:
-        values: a round's each.
-        best: max of rates, min of times.
+        seconds: a round's each.
+        figure: what is reported, of seconds.
     """
-    return {"median": statistics.median(values), "best": best(values)}
+    return {
+        "median": figure(statistics.median(seconds)),
+        "best": figure(min(seconds)),
+        "rounds": len(seconds),
+    }
 
 
 def cell(figure: Mapping[str, float] | None, scale: float = 1.0) -> str:

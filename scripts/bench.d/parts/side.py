@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
+PATIENCE = 25.0  # seconds for one comparison: four or five of them stay under three minutes
+
 PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 
 Round: TypeAlias = Callable[[], Any]
@@ -86,17 +88,27 @@ class Side:
         self._pipe.close()
 
 
-def take_turns(sides: Mapping[str, Round], rounds: int) -> dict[str, list[Any]]:
+def take_turns(
+    sides: Mapping[str, Round], rounds: int, *, seconds: float = PATIENCE
+) -> dict[str, list[Any]]:
     """What each side's rounds return, after one that does not count.
 
     Every round has a turn of each side, in one order and then in the other, so that the machine's
     better and worse times meet all sides alike.
+
+    Args:
+        sides: a round each, by the side's name.
+        rounds: how many, at least 1.
+        seconds: after which no further round begins: on a busy machine some take ten times as long.
     """
+    end = time.monotonic() + seconds
     for turn in sides.values():
         turn()
     results: dict[str, list[Any]] = {name: [] for name in sides}
     for number in range(rounds):
-        for name in sides if number % 2 == 0 else reversed(sides):
+        if number and time.monotonic() > end:
+            break
+        for name in sorted(sides, reverse=bool(number % 2)):
             results[name].append(sides[name]())
     return results
 
@@ -128,7 +140,9 @@ def _serve(module: str, environment: Mapping[str, str], pipe: Connection) -> Non
             if isinstance(what, int):
                 answer = made[what]()
             else:
-                answer = getattr(importlib.import_module(f"benchmarks.parts.{module}"), what)(**arguments)
+                answer = getattr(importlib.import_module(f"benchmarks.parts.{module}"), what)(
+                    **arguments
+                )
                 if callable(answer):
                     made.append(answer)
                     answer = len(made) - 1
