@@ -20,6 +20,7 @@ from numdraw.data import Examples, Part
 from numdraw.metrics import error_rate
 from numdraw.nn.layers import Array
 from numdraw.nn.optim import OneCycle
+from numdraw.nn.parallel import cores
 from numdraw.training import MICRO_BATCH, ORDER, PARAMETERS, Options
 
 TRIAL = 30  # batches, to see whether images are better made ahead
@@ -143,14 +144,15 @@ def epochs(*, threads: int, layout: str, **race: Any) -> Callable[[], dict[str, 
     """An epoch of `nets.race`: its seconds, those of the start in the first, and its error.
 
     The files are read and split beforehand. It is also tried beforehand whether a batch's images
-    are better made before its step or during the one before.
+    are better made before its step or during the one before; not where that would be work for more
+    cores than the threads may have.
     """
     options, train, valid = nets.race(**race)
 
     def start(ahead: int) -> Recipe:
         return Recipe(options, train, valid, threads=threads, layout=layout, ahead=ahead)
 
-    ahead = _faster([start(0), start(1)])
+    ahead = _faster([start(0), start(1)]) if threads >= cores() else 0
     recipe: Recipe | None = None
 
     def run() -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Report:
         if importlib.util.find_spec(module) is not None:
             return True
         _, name = OTHERS[module]
-        self.leave_out(name, "not installed; pip install '.[bench]' brings it")
+        self.leave_out(name, f"not installed; {sys.executable} -m pip install '.[bench]' brings it")
         return False
 
     def machine(self, threads: int | None) -> int:
