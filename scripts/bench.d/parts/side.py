@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
-PATIENCE = 25.0  # seconds for one comparison: four or five of them stay under three minutes
+PATIENCE = 25.0  # seconds for one comparison: seven of them stay under three minutes
 
 PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 
