@@ -5,7 +5,8 @@ import pytest
 
 from numdraw.nn.layers import Array, Dropout, Linear, ReLU
 from numdraw.nn.losses import SoftmaxCrossEntropy
-from numdraw.nn.network import Sequential
+from numdraw.nn.network import MOMENTUM, Sequential
+from numdraw.nn.norm import BatchNorm
 from numdraw.nn.parallel import ParallelGradient, cores, one_blas_thread
 
 RNG = np.random.default_rng(0)
@@ -111,3 +112,15 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr("os.sched_getaffinity")
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert cores() == 1
+
+
+def test_statistics_are_the_parts_averages_by_their_sizes() -> None:
+    net = Sequential([BatchNorm(6, dtype=np.float64)], (6,))
+    gradient = ParallelGradient(net, SoftmaxCrossEntropy(), micro_batch=16, threads=2)
+    gradient(50, lambda k, part: (EXAMPLES[part].copy(), LABELS[part], np.random.default_rng(0)))
+    gradient.close()
+    parts = [EXAMPLES[start : start + 16] for start in range(0, 50, 16)]
+    variance = sum(len(part) / 50 * part.var(axis=0, ddof=1) for part in parts)
+    assert net.observed == pytest.approx(np.concatenate([EXAMPLES.mean(axis=0), variance]))
+    started = np.repeat([0.0, 1.0], 6)
+    assert net.statistics == pytest.approx(started + MOMENTUM * (net.observed - started))
