@@ -18,7 +18,7 @@ from numdraw.nn.network import CHUNK, Sequential
 from numdraw.nn.norm import BatchNorm
 from numdraw.nn.parallel import cores, one_blas_thread
 
-MANY = 4 * CHUNK  # examples; with fewer, starting threads takes a good part of what they save
+MANY = 8 * CHUNK  # examples; with fewer, starting threads takes a good part of what they save
 
 Step: TypeAlias = Callable[[Array], Array]
 

@@ -62,7 +62,7 @@ class Effort:
 
 
 FULL = Effort(rounds=31, calls=200, batch=1000, batch_rounds=11, batch_calls=3)
-QUICK = Effort(rounds=2, calls=3, batch=300, batch_rounds=2, batch_calls=1)
+QUICK = Effort(rounds=2, calls=3, batch=600, batch_rounds=2, batch_calls=1)
 
 
 def main() -> int:
