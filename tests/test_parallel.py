@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,33 @@ def test_an_error_in_a_thread_reaches_the_caller() -> None:
 def test_nothing_below_one_is_taken(micro_batch: int, threads: int) -> None:
     with pytest.raises(ValueError, match="expected micro_batch and threads of at least 1"):
         ParallelGradient(network(), SoftmaxCrossEntropy(), micro_batch=micro_batch, threads=threads)
+
+
+def test_blas_has_one_thread_until_the_last_that_wants_it_so_leaves() -> None:
+    threadpoolctl = pytest.importorskip(
+        "threadpoolctl", reason="threadpoolctl is not installed: pip install 'numdraw[train]'"
+    )
+
+    def blas_threads() -> int:
+        infos = threadpoolctl.threadpool_info()
+        return max(int(info["num_threads"]) for info in infos if info["user_api"] == "blas")
+
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        seen = []
+        for step in (first.__enter__, second.__enter__):
+            step()
+            seen.append(blas_threads())
+        for leave in (first.__exit__, second.__exit__):  # the first in is the first out
+            leave(None, None, None)
+            seen.append(blas_threads())
+    assert seen == [1, 1, 1, 2]
+
+
+def test_blas_stays_as_it_is_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    with one_blas_thread():
+        pass
 
 
 def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
