@@ -16,7 +16,10 @@ DATA_PACKAGES = {"numdraw.public": "public", "numdraw.weights": "weights"}
 
 TRAIN = ["threadpoolctl>=3.1", "tqdm>=4.60"]
 ONNX = ["onnx>=1.17"]
+ONNX_RUNTIME = ["onnxruntime>=1.20"]
 REPORT = ["matplotlib>=3.7"]
+SKLEARN = ["scikit-learn>=1.6"]
+TORCH = ["torch>=2.4"]
 
 
 def main() -> None:
@@ -57,23 +60,25 @@ def main() -> None:
             "mpi": ["mpi4py>=3.1"],
             "onnx": ONNX,
             # The whole net is compared with PyTorch where it is installed. It is 200 MB and more.
-            "torch": ["torch>=2.4"],
+            "torch": TORCH,
+            # What scripts/bench compares with; threadpoolctl tells whose kernels BLAS runs.
+            "bench": [*TRAIN, *ONNX, *ONNX_RUNTIME, *REPORT, *SKLEARN, *TORCH],
             "dev": [
                 *TRAIN,
                 *ONNX,
                 *REPORT,
+                *ONNX_RUNTIME,  # runs what numdraw.onnx writes
+                *SKLEARN,  # its checks and tools are tried on nn.Classifier
                 "build>=1.0",
                 "gixy-ng>=0.2.19",
                 "hypothesis>=6.100",
                 "idx2numpy>=1.2.3",
                 "mypy>=1.15",
-                "onnxruntime>=1.20",  # runs what numdraw.onnx writes
                 "openapi-spec-validator>=0.7",
                 "playwright>=1.45",
                 "pytest>=8.0",
                 "ruff>=0.9",
                 "schemathesis>=4.0",
-                "scikit-learn>=1.6",  # its checks and tools are tried on nn.Classifier
                 "setuptools>=77",  # the tests build the wheel without a network
                 "types-setuptools",
                 "types-tqdm",

@@ -1,10 +1,59 @@
-"""What a training shows while it runs: a bar where there is a terminal, a line an epoch."""
+"""What a training shows while it runs: a bar where there is a terminal, a line an epoch, a log.
 
+The log is JSON lines. Each line is an object with "event" and "time", seconds since 1970:
+
+    event    also holds
+    start    options, data, numdraw, numpy, python, threads, epoch: how many are done already
+    epoch    epoch, loss, validation_loss, validation_error, lr, seconds, images_per_second
+    stop     epoch, batch: where a signal stopped it
+    end      kept_epoch, scores, seconds
+
+"seconds" are counted from this run's start, "losses" are in nats, errors are shares.
+"""
+
+import json
+import platform
 import sys
 import time
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from numdraw import __version__
 from numdraw.training import Training
+
+
+class TrainingLog:
+    """Writes the lines of a log, each at once. A context: leaving it closes the file."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the file, to write behind what is there.
+
+        Args:
+            path: None writes nothing.
+
+        Raises:
+            OSError: it cannot be written to.
+        """
+        # Line buffering: whoever follows the file sees whole lines, as they come.
+        self._file = None if path is None else path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Write one line."""
+        if self._file is not None:
+            line = {"event": event, "time": round(time.time(), 3), **fields}
+            self._file.write(json.dumps(line) + "\n")
+
+    def __enter__(self) -> "TrainingLog":
+        """Nothing; leaving the context closes the file."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 class Progress:
@@ -14,17 +63,30 @@ class Progress:
     the lines say the same once an epoch.
     """
 
-    def __init__(self, training: Training, *, quiet: bool) -> None:
+    def __init__(self, training: Training, *, threads: int, quiet: bool, log: TrainingLog) -> None:
         """Note where the training stands.
 
         Args:
             training: about to start, or to go on.
+            threads: how many work at once.
             quiet: show nothing.
+            log: gets its lines even so.
         """
         self._training = training
         self._quiet = quiet
         self._started = time.monotonic()
         self._started_at = training.optimizer.steps
+        self._log = log
+        log.write(
+            "start",
+            options=asdict(training.options),
+            data=training.train.examples.sha256,
+            numdraw=__version__,
+            numpy=np.__version__,
+            python=platform.python_version(),
+            threads=threads,
+            epoch=training.epoch,
+        )
         self._bar: Any = None  # tqdm's type is there only where tqdm is
 
     def __enter__(self) -> "Progress":
@@ -61,7 +123,7 @@ class Progress:
             text = f"loss {loss:.4f}"
             if self._training.history:
                 error = self._training.history[-1]["validation_error"]
-                text += f", validation accuracy {1 - error:.2%}"
+                text += f", validation error {error:.2%}"
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update()
 
@@ -71,13 +133,33 @@ class Progress:
         best = training.history[training.best_epoch - 1]
         # None, where the training was interrupted between an epoch's last batch and its end.
         steps = max(training.optimizer.steps - self._started_at, 1)
-        a_step = (time.monotonic() - self._started) / steps  # s
+        a_step = self.seconds() / steps
         left = training.batches * training.options.epochs - training.optimizer.steps
         minutes, seconds = divmod(round(left * a_step), 60)
         images = len(training.train) / training.batches / a_step
         self.say(
             f"epoch {entry['epoch']:.0f}/{training.options.epochs}  loss {entry['loss']:.4f}  "
-            f"validation accuracy {1 - entry['validation_error']:.2%} "
-            f"(best {1 - best['validation_error']:.2%}, epoch {training.best_epoch})  "
+            f"validation error {entry['validation_error']:.2%} "
+            f"(best {best['validation_error']:.2%}, epoch {training.best_epoch})  "
             f"{images:,.0f} images/s  {minutes}:{seconds:02d} left"
         )
+        self._log.write(
+            "epoch",
+            **entry,
+            lr=training.schedule(training.optimizer.steps - 1),
+            seconds=round(self.seconds(), 3),
+            images_per_second=round(images, 1),
+        )
+
+    def stopped(self) -> None:
+        """A signal stopped the training."""
+        self._log.write("stop", epoch=self._training.epoch, batch=self._training.batch)
+
+    def finished(self, meta: dict[str, Any]) -> None:
+        """The training is done, and `meta` says how it went."""
+        kept = {name: meta[name] for name in ("kept_epoch", "scores")}
+        self._log.write("end", **kept, seconds=round(self.seconds(), 3))
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._started

@@ -36,7 +36,7 @@ from numdraw.data import data_folder, find_split, read_split, split_validation
 from numdraw.metrics import scores
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.nn.parallel import cores, keep_freed_memory, one_blas_thread
-from numdraw.progress import Progress
+from numdraw.progress import Progress, TrainingLog
 from numdraw.training import DEFAULT_RECIPE, RECIPES, Options, Training, TrainingError
 
 OUT = Path("weights/digits.npz")
@@ -85,11 +85,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--validation", type=_positive, help=f"images to hold out ({defaults.validation})")
     add("--threads", type=_positive, default=cores(), help="threads to use (one a core)")
     add("--no-test", action="store_true", default=False, help="leave the test files unread")
+    add("--log", type=_file, default=None, help="write JSON lines behind those in this file")
     add("--quiet", action="store_true", default=False, help="say nothing but errors")
     return parser
 
 
 def _train(args: argparse.Namespace) -> int:
+    with TrainingLog(args.log) as log:
+        return _train_and_log(args, log)
+
+
+def _train_and_log(args: argparse.Namespace, log: TrainingLog) -> int:
     checkpoint = _checkpoint(args)
     folder = data_folder(args.data)
     examples = read_split(folder, "train")
@@ -102,7 +108,7 @@ def _train(args: argparse.Namespace) -> int:
             training.load(*saved, where=str(checkpoint))
         # Saved before the first step: a folder that can't be written to is found out now.
         save_checkpoint(checkpoint, *training.state())
-        progress = Progress(training, quiet=args.quiet)
+        progress = Progress(training, threads=args.threads, quiet=args.quiet, log=log)
         progress.say(training.network.summary())
         progress.say(
             f"{len(train):,} images to train on, {len(valid):,} to validate on; "
@@ -110,6 +116,7 @@ def _train(args: argparse.Namespace) -> int:
         )
         try:
             if not _run(training, progress, checkpoint):
+                progress.stopped()
                 place = f"epoch {training.epoch + 1}, batch {training.batch}"
                 sys.stderr.write(f"stopped in {place}; saved to {checkpoint}\n")
                 _say_how_to_go_on(args)
@@ -117,6 +124,7 @@ def _train(args: argparse.Namespace) -> int:
             training.keep_best()
             meta = _meta(training, folder=None if args.no_test else folder)
             save_checkpoint(args.out, training.averaged.arrays(), meta)
+            progress.finished(meta)
         except TrainingError as error:
             raise TrainingError(f"{error}; delete {checkpoint} first") from error
         except OSError:
@@ -139,6 +147,8 @@ def _say_how_to_go_on(args: argparse.Namespace) -> None:
     command = ["python", "-m", "numdraw.train", "--resume", "--out", str(args.out)]
     if args.data is not None:
         command += ["--data", args.data]
+    if args.log is not None:
+        command += ["--log", str(args.log)]
     command += ["--no-test"] * args.no_test + ["--quiet"] * args.quiet
     sys.stderr.write(f"go on with: {shlex.join(command)}\n")
 

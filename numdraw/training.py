@@ -226,6 +226,9 @@ class Training:
         loss = self._gradient(len(batch), load)
         if not math.isfinite(loss):
             raise self._diverged(f"{loss} in batch {self.batch + 1}")
+        grads = self.network.grads
+        if not math.isfinite(grads @ grads):  # before they get into the parameters
+            raise self._diverged(f"gradients beyond all numbers in batch {self.batch + 1}")
         self.optimizer.step(self.schedule(self.optimizer.steps), self._gradient.executor)
         self._average()
         self.loss_sum += loss * len(batch)

@@ -3,6 +3,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -69,6 +71,21 @@ def test_a_write_that_fails_leaves_the_old_file(
     monkeypatch.undo()
     assert load_checkpoint(path)[1]["seed"] == 3
     assert os.listdir(tmp_path) == ["a.npz"]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    leftover, of_another = (
+        tmp_path / f".a.npz.{ended.pid}.tmp",
+        tmp_path / f".b.npz.{ended.pid}.tmp",
+    )
+    at_work, no_writers = tmp_path / f".a.npz.{os.getppid()}.tmp", tmp_path / ".a.npz.mine.tmp"
+    for path in (leftover, of_another, at_work, no_writers):
+        path.write_text("half")
+    save_checkpoint(tmp_path / "a.npz", ARRAYS, META)
+    kept = {path.name for path in (of_another, at_work, no_writers)}
+    assert set(os.listdir(tmp_path)) == {"a.npz", *kept}
 
 
 def test_meta_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:

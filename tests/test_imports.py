@@ -101,7 +101,8 @@ def test_wsgi_and_static_know_nothing_of_digits() -> None:
 )
 def test_server_and_predictor_import_only_numpy_bjoern_and_the_standard_library(name: str) -> None:
     top = {i.split(".")[0] for i in MODULES[name]}
-    # threadpoolctl holds BLAS to one thread in training; a server never calls what imports it
+    # threadpoolctl holds BLAS to one thread in training and for large batches, of which a server
+    # has neither
     others = top - LIBRARIES - set(sys.stdlib_module_names)
     assert others <= ({"threadpoolctl"} if name == "numdraw.nn.parallel" else set())
 

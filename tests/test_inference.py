@@ -1,4 +1,6 @@
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -6,9 +8,9 @@ import pytest
 
 from numdraw.models import build, convnet_architecture, lenet_architecture, mlp_architecture
 from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
-from numdraw.nn.inference import Inference, fold_batch_norm
+from numdraw.nn.inference import MANY, Inference, fold_batch_norm
 from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, ReLU, Shape
-from numdraw.nn.network import Sequential
+from numdraw.nn.network import CHUNK, Sequential
 from numdraw.nn.norm import BatchNorm
 
 
@@ -140,3 +142,61 @@ def test_another_shape_is_refused() -> None:
     message = r"expected examples of shape \(N, 12, 10\), got \(1, 28, 28\)"
     with pytest.raises(ValueError, match=message):
         Inference(trained(convolutions()))(np.zeros((1, 28, 28)))
+
+
+class Noting(Doubled):
+    """A layer that notes which threads use it."""
+
+    def __init__(self) -> None:
+        self.threads: set[str] = set()
+
+    def forward(
+        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> Array:
+        self.threads.add(threading.current_thread().name)
+        return x
+
+
+MANY_EXAMPLES = rng(3).normal(size=(MANY + CHUNK + 3, 12, 10)).astype(np.float32)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_give_a_large_batch_the_same_bits(threads: int) -> None:
+    network = trained(convolutions(), positive=True)
+    inference = Inference(network, threads=threads)
+    logits = inference(MANY_EXAMPLES)
+    assert (logits == inference.network(MANY_EXAMPLES)).all()  # BLAS has one thread in the tests
+    assert logits == pytest.approx(network(MANY_EXAMPLES), rel=1e-4, abs=1e-4)
+
+
+def test_a_large_batch_is_spread_over_threads_that_end_with_the_call() -> None:
+    noting = Noting()
+    inference = Inference(Sequential([noting, Flatten()], (12, 10)), threads=2)
+    inference.network.layers[0] = noting  # and not its copy
+    alive = set(threading.enumerate())
+    me = threading.current_thread().name
+    inference(MANY_EXAMPLES[: MANY - 1])
+    assert noting.threads == {me}
+    inference(MANY_EXAMPLES)
+    assert noting.threads - {me}
+    assert set(threading.enumerate()) == alive
+
+
+def test_callers_at_once_get_their_own_logits() -> None:
+    inference = Inference(trained(convolutions(), positive=True), threads=2)
+    batches = [MANY_EXAMPLES * np.float32(factor) for factor in (1, 2, 3, 4)]
+    expected = [inference.network(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as callers:
+        for logits, wanted in zip(callers.map(inference, batches), expected, strict=True):
+            assert (logits == wanted).all()
+
+
+def test_a_large_batch_of_another_shape_is_refused() -> None:
+    message = rf"expected examples of shape \(N, 12, 10\), got \({CHUNK}, 28, 28\)"
+    with pytest.raises(ValueError, match=message):
+        Inference(trained(convolutions()), threads=2)(np.zeros((MANY, 28, 28)))
+
+
+def test_no_threads_are_refused() -> None:
+    with pytest.raises(ValueError, match="Inference expected threads of at least 1, got 0"):
+        Inference(trained(convolutions()), threads=0)

@@ -129,7 +129,7 @@ def test_the_package_needs_numpy_and_nothing_else(dists: tuple[Path, Path]) -> N
     required = metadata.get_all("Requires-Dist") or []
     assert [line for line in required if "extra ==" not in line] == ["numpy>=2.2"]
     extras = {extra for line in required for extra in re.findall(r'extra == "(\w+)"', line)}
-    assert extras == {"serve", "train", "report", "mpi", "onnx", "torch", "dev"}
+    assert extras == {"serve", "train", "report", "mpi", "onnx", "torch", "bench", "dev"}
     served = [line.partition(";")[0] for line in required if 'extra == "serve"' in line]
     assert served == ["bjoern>=3.2.2"]
 

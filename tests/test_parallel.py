@@ -1,9 +1,12 @@
+import sys
+
 import numpy as np
 import pytest
 
 from numdraw.nn.layers import Array, Dropout, Linear, ReLU
 from numdraw.nn.losses import SoftmaxCrossEntropy
-from numdraw.nn.network import Sequential
+from numdraw.nn.network import MOMENTUM, Sequential
+from numdraw.nn.norm import BatchNorm
 from numdraw.nn.parallel import ParallelGradient, cores, one_blas_thread
 
 RNG = np.random.default_rng(0)
@@ -76,9 +79,48 @@ def test_nothing_below_one_is_taken(micro_batch: int, threads: int) -> None:
         ParallelGradient(network(), SoftmaxCrossEntropy(), micro_batch=micro_batch, threads=threads)
 
 
+def test_blas_has_one_thread_until_the_last_that_wants_it_so_leaves() -> None:
+    threadpoolctl = pytest.importorskip(
+        "threadpoolctl", reason="threadpoolctl is not installed: pip install 'numdraw[train]'"
+    )
+
+    def blas_threads() -> int:
+        infos = threadpoolctl.threadpool_info()
+        return max(int(info["num_threads"]) for info in infos if info["user_api"] == "blas")
+
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        seen = []
+        for step in (first.__enter__, second.__enter__):
+            step()
+            seen.append(blas_threads())
+        for leave in (first.__exit__, second.__exit__):  # the first in is the first out
+            leave(None, None, None)
+            seen.append(blas_threads())
+    assert seen == [1, 1, 1, 2]
+
+
+def test_blas_stays_as_it_is_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    with one_blas_thread():
+        pass
+
+
 def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 4, 6}, raising=False)
     assert cores() == 3
     monkeypatch.delattr("os.sched_getaffinity")
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert cores() == 1
+
+
+def test_statistics_are_the_parts_averages_by_their_sizes() -> None:
+    net = Sequential([BatchNorm(6, dtype=np.float64)], (6,))
+    gradient = ParallelGradient(net, SoftmaxCrossEntropy(), micro_batch=16, threads=2)
+    gradient(50, lambda k, part: (EXAMPLES[part].copy(), LABELS[part], np.random.default_rng(0)))
+    gradient.close()
+    parts = [EXAMPLES[start : start + 16] for start in range(0, 50, 16)]
+    variance = sum(len(part) / 50 * part.var(axis=0, ddof=1) for part in parts)
+    assert net.observed == pytest.approx(np.concatenate([EXAMPLES.mean(axis=0), variance]))
+    started = np.repeat([0.0, 1.0], 6)
+    assert net.statistics == pytest.approx(started + MOMENTUM * (net.observed - started))

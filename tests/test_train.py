@@ -1,4 +1,5 @@
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -185,6 +186,88 @@ def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch, batch: int = 4) ->
     monkeypatch.setattr(Training, "step", stopping)
 
 
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_log_has_a_line_for_the_start_each_epoch_and_the_end(
+    made_data: Path, tmp_path: Path
+) -> None:
+    log, out = tmp_path / "log.jsonl", tmp_path / "a.npz"
+    assert run(made_data, out, *SMALL, "--quiet", "--log", str(log)) == 0
+    meta = load_checkpoint(out)[1]
+    start, *epochs, end = lines(log)
+    assert [line["event"] for line in (start, *epochs, end)] == [
+        "start", "epoch", "epoch", "epoch", "end",
+    ]  # fmt: skip  # shorter so
+    assert start["options"] == meta["options"]
+    assert start["data"].items() <= meta["data"].items()
+    assert (start["epoch"], start["numpy"]) == (0, np.__version__)
+    for entry, line in zip(meta["history"], epochs, strict=True):
+        assert entry.items() <= line.items()
+        assert line["images_per_second"] > 0
+        assert 0 < line["lr"] <= meta["options"]["lr"]
+    seconds = [line["seconds"] for line in (*epochs, end)]
+    assert seconds == sorted(seconds)
+    assert end["scores"] == meta["scores"]
+    assert end["kept_epoch"] == meta["kept_epoch"]
+
+
+def test_the_log_goes_on_when_the_training_does(
+    made_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log, out = tmp_path / "log.jsonl", tmp_path / "a.npz"
+    with monkeypatch.context() as patch:
+        stop_in_the_second_epoch(patch)
+        assert run(made_data, out, *SMALL, "--quiet", "--log", str(log)) == 130
+    assert f"--data {made_data} --log {log} --quiet\n" in capsys.readouterr().err
+    assert run(made_data, out, "--resume", "--quiet", "--log", str(log)) == 0
+    events = [(line["event"], line.get("epoch")) for line in lines(log)]
+    assert events == [
+        ("start", 0), ("epoch", 1), ("stop", 1), ("start", 1), ("epoch", 2), ("epoch", 3),
+        ("end", None),
+    ]  # fmt: skip  # shorter so
+
+
+def test_a_log_that_cannot_be_written_is_found_out_before_training(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "missing" / "log.jsonl"
+    assert run(made_data, tmp_path / "a.npz", *SMALL, "--log", str(log)) == 1
+    shown = capsys.readouterr().err
+    assert f"No such file or directory: '{log}'" in shown
+    assert "epoch" not in shown
+    assert os.listdir(tmp_path) == []
+
+
+def test_gradients_beyond_all_numbers_stop_the_training_before_the_parameters_change(
+    made_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from numdraw.nn.network import Sequential
+
+    backward = Sequential.backward
+
+    def spoilt(network: Sequential, dout: np.ndarray) -> None:
+        backward(network, dout)
+        network.grads[3] = np.inf
+
+    out = tmp_path / "a.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr(Sequential, "backward", spoilt)
+        assert run(made_data, out, *SMALL, "--quiet") == 1
+    assert (
+        "got gradients beyond all numbers in batch 1 of epoch 1; train anew with a lower --lr"
+        in (capsys.readouterr().err)
+    )
+    assert run(made_data, out, "--resume", "--quiet") == 0  # the last checkpoint is unharmed
+
+
 def test_hidden_layers_are_refused_for_other_networks(
     made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -348,5 +431,5 @@ def test_a_terminal_gets_a_bar_with_time_left_loss_and_accuracy(
     text = shown.decode()
     assert "/24 [" in text  # 3 epochs of 8 batches
     assert "loss " in text
-    assert "validation accuracy " in text
+    assert "validation error " in text
     assert np.isfinite(float(text.split("loss ")[1].split()[0].rstrip(",")))

@@ -7,6 +7,7 @@
 The members are stored, not compressed, so that their sizes are known before they are read.
 """
 
+import glob
 import hashlib
 import io
 import json
@@ -77,6 +78,7 @@ def written_whole(path: PathLike) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -88,6 +90,24 @@ def written_whole(path: PathLike) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of writers that were killed in the middle."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = leftover.name.split(".")[-2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            leftover.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # asks, and sends nothing
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # another user's, or no process's number
+    return True
 
 
 def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:

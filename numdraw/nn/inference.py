@@ -2,18 +2,23 @@
 
 Batch norm is folded into the layer before it where that can be. One example by itself then takes a
 path of its own, with the channels last, (H, W, C): in `Sequential` the batch comes last because
-long runs of memory are what NumPy is fast at, and with one example no batch makes them.
+long runs of memory are what NumPy is fast at, and with one example no batch makes them. A large
+batch is cut into chunks, which threads take as they come.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
 
 from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
 from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, Parameter, ReLU
-from numdraw.nn.network import Sequential
+from numdraw.nn.network import CHUNK, Sequential
 from numdraw.nn.norm import BatchNorm
+from numdraw.nn.parallel import cores, one_blas_thread
+
+MANY = 8 * CHUNK  # examples; with fewer, starting threads takes a good part of what they save
 
 Step: TypeAlias = Callable[[Array], Array]
 
@@ -25,12 +30,20 @@ class Inference:
     share one.
     """
 
-    def __init__(self, network: Sequential) -> None:
+    def __init__(self, network: Sequential, *, threads: int | None = None) -> None:
         """Copy the network's parameters, batch norm folded into them.
 
         Args:
             network: trained; it may be trained further, which changes nothing here.
+            threads: how many share a large batch, None for one a core; the logits do not depend
+                on it.
+
+        Raises:
+            ValueError: threads is below 1.
         """
+        self.threads = cores() if threads is None else threads
+        if self.threads < 1:
+            raise ValueError(f"Inference expected threads of at least 1, got {threads}")
         self.network = Sequential(fold_batch_norm(network.layers), network.input_shape)
         self._steps = [_step(layer) for layer in self.network.layers]
 
@@ -41,11 +54,22 @@ class Inference:
             ValueError: an example does not have the network's input shape.
         """
         if len(examples) != 1 or examples.shape[1:] != self.network.input_shape:
-            return self.network(examples)
+            return self._batch(examples)
         x: Array = examples[0].astype(self.network.values.dtype)
         for step in self._steps:
             x = step(x)
         return x[None]
+
+    def _batch(self, examples: Array) -> Array:
+        """The same of several examples, spread over threads if there are many.
+
+        The threads end with the call: a process that forks afterwards has none.
+        """
+        if len(examples) < MANY:
+            return self.network(examples)
+        parts = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
+        with one_blas_thread(), ThreadPoolExecutor(self.threads) as executor:
+            return np.concatenate(list(executor.map(self.network, parts)))
 
 
 def fold_batch_norm(layers: Sequence[Layer]) -> list[Layer]:

@@ -130,9 +130,12 @@ class Sequential:
     def __call__(self, examples: Array) -> Array:
         """The logits of examples, as predicted: (N, ...) -> (N, K)."""
         examples = np.asarray(examples)
+        if len(examples) == 0:
+            x = self.to_batch_last(examples)  # has the right shape, or raises
+            return np.zeros((0, *self.shapes[-1]), x.dtype)
         parts = [
             self.forward(self.to_batch_last(examples[start : start + CHUNK])).T
-            for start in range(0, max(len(examples), 1), CHUNK)
+            for start in range(0, len(examples), CHUNK)
         ]
         return np.concatenate(parts)
 

@@ -14,8 +14,9 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, suppress
 from queue import LifoQueue
+from threading import Lock
 from typing import TypeAlias
 
 import numpy as np
@@ -139,18 +140,42 @@ def keep_freed_memory() -> None:
                 mallopt(parameter, value)
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
+def one_blas_thread() -> AbstractContextManager[None]:
     """A context in which BLAS uses one thread, so that the threads above have a core each.
+
+    Several threads may be in it at once: BLAS gets its threads back when the last one leaves.
 
     It takes the package threadpoolctl (extra `train`). Without it BLAS stays as it is; a program
     can set OPENBLAS_NUM_THREADS=1 (or MKL's, or OMP's) before it first imports NumPy.
     """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return nullcontext()
-    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
-    return limits
+    return _ONE_BLAS_THREAD
+
+
+class _OneBlasThread:
+    """See `one_blas_thread`. How many threads BLAS uses is one number for the whole process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._limit = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                with suppress(ImportError):
+                    from threadpoolctl import threadpool_limits
+
+                    self._limit.enter_context(threadpool_limits(limits=1, user_api="blas"))
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.close()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
 
 
 def cores() -> int:

@@ -1,0 +1,138 @@
+"""A side: numdraw."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.parts import nets
+from benchmarks.parts.side import timed
+from numdraw import Predictor, models
+from numdraw.data import Examples, Part
+from numdraw.nn.inference import Inference
+from numdraw.nn.layers import Array
+from numdraw.nn.losses import SoftmaxCrossEntropy
+from numdraw.nn.optim import SGD
+from numdraw.nn.parallel import ParallelGradient, keep_freed_memory
+from numdraw.preprocess import render
+from numdraw.training import RECIPES, Training
+
+MAXRSS = 1 if sys.platform == "darwin" else 1024  # bytes; the unit of ru_maxrss
+
+keep_freed_memory()
+
+
+def flops(*, net: str) -> dict[str, int]:
+    """See `nets.flops`."""
+    return nets.flops(net)
+
+
+def training(
+    *, net: str, batch: int, steps: int, threads: int, lr: float, folder: str | None
+) -> Callable[[], float]:
+    """A round of training steps; it returns its seconds."""
+    network = nets.network(net)
+    images, labels = nets.batch(folder, batch * steps)
+    gradient = ParallelGradient(
+        network, SoftmaxCrossEntropy(), micro_batch=models.MICRO_BATCH, threads=threads
+    )
+    optimizer = SGD(network.values, network.grads, momentum=0.9)
+    rngs = np.random.default_rng(0).spawn(math.ceil(batch / models.MICRO_BATCH))
+
+    def step(first: int) -> None:
+        def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
+            here = slice(first + part.start, first + part.stop)
+            return images[here], labels[here], rngs[k]
+
+        gradient(batch, load)
+        optimizer.step(lr, gradient.executor)
+
+    def run() -> float:
+        start = time.perf_counter()
+        for k in range(steps):
+            step(k * batch)
+        return time.perf_counter() - start
+
+    return run
+
+
+def predictions(*, net: str, count: int, calls: int, threads: int) -> Callable[[], float]:
+    """A round of predictions of so many images; it returns the seconds of one."""
+    inference = Inference(nets.network(net), threads=threads)
+    images = np.random.default_rng(0).random((count, *models.INPUT), np.float32)
+    return timed(lambda: inference(images), calls)
+
+
+def drawing(*, strokes: Any, part: str, calls: int) -> Callable[[], float]:
+    """A round of a predictor's work on a drawing; it returns the seconds of one.
+
+    Args:
+        strokes: the drawing.
+        part: "whole"; or "preprocessing" or "network", by themselves.
+        calls: how many in a round.
+    """
+    predictor = Predictor.load()
+    image = render(strokes).image[None]
+    work: dict[str, Callable[[], object]] = {
+        "whole": lambda: predictor.predict(strokes),
+        "preprocessing": lambda: render(strokes),
+        "network": lambda: predictor.predict_images(image),
+    }
+    return timed(work[part], calls)
+
+
+def version() -> str:
+    """Of the weights that come with numdraw."""
+    return Predictor.load().version
+
+
+def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, Any]]:
+    """An epoch of `nets.race`: its seconds, those of the start in the first, and its error.
+
+    The files are read and split beforehand.
+    """
+    options, train, valid = nets.race(**race)
+    training: Training | None = None
+
+    def run() -> dict[str, Any]:
+        nonlocal training
+        start = time.perf_counter()
+        if training is None:
+            training = Training(options, train, valid, threads=threads)
+        for _ in range(training.batches):
+            training.step()
+        error = training.end_epoch()["validation_error"]
+        return {
+            "seconds": time.perf_counter() - start,
+            "validation_error": error,
+            "finished": training.epoch == options.epochs,
+        }
+
+    return run
+
+
+def peak_memory(*, images: int, steps: int, threads: int) -> dict[str, int]:
+    """The most bytes that a process has had which trains on so many images, and the data's own.
+
+    To be called once, in a process of its own.
+    """
+    rng = np.random.default_rng(0)
+    train, valid = (
+        Examples(
+            rng.integers(0, 256, (count, *models.INPUT), np.uint8), rng.integers(0, 10, count), {}
+        )
+        for count in (images, 1000)
+    )
+    part = Part(train, np.arange(images))
+    with Training(RECIPES["convnet"], part, valid, threads=threads) as training:
+        for _ in range(min(steps, training.batches)):
+            training.step()
+        training.end_epoch()
+    return {
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS,
+        "data": train.images.nbytes + train.labels.nbytes,
+    }

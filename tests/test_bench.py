@@ -1,0 +1,158 @@
+"""scripts/bench train and predict: they run, and write figures. What these are is not tested."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NEEDED = ("torch", "sklearn", "onnx", "onnxruntime", "matplotlib")
+LATE = 300  # seconds, on a very busy machine
+
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, NEEDED)),
+    reason="not all of the extra bench is installed: pip install 'numdraw[bench]'",
+)
+
+
+def bench(name: str, *args: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `scripts/bench NAME --quick`, on one thread: PyTorch's threads would wait for a core."""
+    return subprocess.run(
+        [ROOT / "scripts" / "bench", name, "--quick", "--threads", "1", *args],
+        env={**os.environ, "NUMDRAW_VENV": sys.prefix, **environment},
+        capture_output=True, text=True, timeout=LATE,
+    )  # fmt: skip  # shorter so
+
+
+def figures(path: Path) -> Any:
+    """What a benchmark wrote, if every number in it is finite and none is below 0."""
+    found = json.loads(path.read_text())
+    assert all(math.isfinite(number) and number >= 0 for number in numbers(found))
+    return found
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """All numbers in what JSON can hold."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from numbers(part)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def check_figures(of_sides: dict[str, dict[str, float]], sides: set[str]) -> None:
+    """Each side has a median and a best, which are not 0."""
+    assert of_sides.keys() == sides
+    for its in of_sides.values():
+        assert its["median"] > 0
+        assert its["best"] > 0
+        assert its["rounds"] == 2
+
+
+def test_train_measures_every_side(made_data: Path, tmp_path: Path) -> None:
+    out, plot = tmp_path / "train.json", tmp_path / "time.svg"
+    done = bench(
+        "train", "--data", made_data, "--accuracy", "--plot", plot, "--json", out,
+        OPENBLAS_CORETYPE="Haswell",
+    )  # fmt: skip  # shorter so
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "OPENBLAS_CORETYPE is set" in done.stdout
+    found = figures(out)
+    assert found.keys() == {
+        "bench", "left_out", "machine", "products", "training", "memory", "accuracy"
+    }  # fmt: skip  # shorter so
+    assert found["left_out"] == []
+    assert found["machine"].keys() == {
+        "cpu", "cores", "load", "python", "numpy", "blas", "kernels", "threads", "settings",
+        "versions",
+    }  # fmt: skip  # shorter so
+    assert found["machine"]["settings"]["OPENBLAS_CORETYPE"] == "Haswell"
+    assert "PyTorch" in found["machine"]["versions"]
+    assert all(product["flop/s"]["median"] > 0 for product in found["products"])
+    sides = {
+        "lenet": {"numdraw", "PyTorch", "channels_last"},
+        "convnet": {"numdraw", "PyTorch", "channels_last"},
+        "mlp": {"numdraw", "PyTorch", "scikit-learn"},
+    }
+    assert [result["net"] for result in found["training"]] == list(sides)
+    for result in found["training"]:
+        check_figures(result["images/s"], sides[result["net"]])
+        assert result["ratio"].keys() == sides[result["net"]] - {"numdraw"}
+        assert result["ratio to PyTorch's best"] > 0
+        assert result["share of products"] > 0
+    # LeNet's products: 24 * 24 * 25 * 16, 8 * 8 * 400 * 32, 512 * 128 and 128 * 10 pairs of
+    # numbers, each of them multiplied and added; nobody asks for the first layer's input gradient
+    forward = 2 * (230_400 + 819_200 + 65_536 + 1_280)
+    inputs = forward - 2 * 230_400
+    assert found["training"][0]["flop an image"] == {
+        "forward": forward, "weights": forward, "inputs": inputs, "total": 2 * forward + inputs
+    }  # fmt: skip  # shorter so
+    for result in found["memory"]:
+        assert result["peak"] == result["data"] + result["beyond"]
+        assert result["beyond"] > 0
+    for points in found["accuracy"]["points"].values():
+        assert len(points) == found["accuracy"]["epochs"] == 2
+        assert 0 < points[0]["seconds"] < points[1]["seconds"]
+        assert all(0 <= point["validation_error"] <= 1 for point in points)
+    assert found["accuracy"]["seconds to"].keys() == found["accuracy"]["points"].keys()
+    assert "<svg" in plot.read_text()
+
+
+def test_predict_measures_every_side(tmp_path: Path) -> None:
+    out = tmp_path / "predict.json"
+    done = bench("predict", "--json", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = figures(out)
+    assert found.keys() == {"bench", "left_out", "machine", "one image", "batch", "drawing"}
+    assert found["left_out"] == []
+    for kind, unit in (("one image", "us"), ("batch", "images/s")):
+        assert [result["net"] for result in found[kind]] == ["lenet", "convnet", "mlp"]
+        for result in found[kind]:
+            sides = {"numdraw", "PyTorch", "onnxruntime"}
+            sides |= {"channels_last"} if result["net"] != "mlp" else set()
+            sides |= {"in parts"} if kind == "batch" else set()
+            check_figures(result[unit], sides)
+            assert result["ratio"].keys() == sides - {"numdraw"}
+            assert result["ratio to PyTorch's best"] > 0
+    assert found["drawing"]["us"].keys() == {"whole", "preprocessing", "network"}
+    assert all(share > 0 for share in found["drawing"]["share"].values())
+
+
+def test_what_is_not_installed_is_left_out_and_named(tmp_path: Path) -> None:
+    # Python imports a module of this name by itself when it starts.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        "missing = {'torch', 'onnxruntime'}\n"
+        "importlib.util.find_spec = lambda name: None if name in missing else find(name)\n"
+    )
+    out = tmp_path / "predict.json"
+    done = bench("predict", "--json", out, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "left out: PyTorch: not installed; " in done.stdout
+    found = figures(out)
+    assert [left["what"] for left in found["left_out"]] == ["PyTorch", "onnxruntime"]
+    assert all(result["us"].keys() == {"numdraw"} for result in found["one image"])
+
+
+def test_missing_data_is_named(tmp_path: Path) -> None:
+    done = bench("train", "--data", tmp_path)
+    assert done.returncode == 1
+    assert f"bench train: ours.training expected an answer, got FileNotFoundError: {tmp_path}" in (
+        done.stderr
+    )
+
+
+def test_a_plot_without_accuracy_is_refused(tmp_path: Path) -> None:
+    done = bench("train", "--plot", tmp_path / "time.svg")
+    assert done.returncode == 2
+    assert "--plot expected --accuracy, got it alone" in done.stderr
