@@ -314,9 +314,10 @@ def _learning(plots: ModuleType, files: dict[str, bytes], meta: Mapping[str, Any
         figure(
             "loss.svg",
             f"Loss by epoch; on the validation images {loss}.",
-            "The loss after each epoch; lower is better. Training is harder than validation where "
-            "images are warped, units dropped and labels smoothed, so its line may lie above. A "
-            f"validation line that rises again would tell of learning by heart.{dot}",
+            "The loss after each epoch, before calibration; lower is better. Training is harder "
+            "than validation where images are warped, units dropped and labels smoothed, so its "
+            "line may lie above. A validation loss that rises together with the validation error "
+            f"tells of learning by heart.{dot}",
         ),
         figure(
             "error.svg",
