@@ -11,7 +11,7 @@ import numdraw
 
 ROOT = Path(__file__).parent.parent
 WEB = {"wsgi", "static", "app", "openapi", "serve", "_log", "_master", "_schemas"}
-TRAINING = {"train", "training", "progress", "augment", "data", "evaluate", "onnx"}
+TRAINING = {"train", "training", "progress", "mpi", "augment", "data", "evaluate", "onnx"}
 LIBRARIES = {"numpy", "bjoern", "idx", "numdraw"}
 
 
