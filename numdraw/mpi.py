@@ -53,7 +53,7 @@ class Ranks:
     Attributes:
         rank: this process, counted from 0. Rank 0 writes the files and speaks.
         size: how many there are.
-        way_on: what is said after an error on one rank: how to resume, if that can be done.
+        way_on: the line that is said last where a training ends early: how to resume it.
     """
 
     def __init__(self, comm: Any = None) -> None:
@@ -66,7 +66,7 @@ class Ranks:
         self.size: int = 1 if comm is None else comm.Get_size()
         self.way_on = ""
         self._comm = comm
-        self._notices = None if comm is None else comm.Dup()  # of failures, apart from the sums
+        self._notices: Any = None if comm is None else comm.Dup()  # of failures, not of sums
         self._totals: dict[tuple[int, str], Array] = {}
         self._sent: list[Any] = []  # of them, kept until MPI has read them
         self._asked: list[int] = []  # the signals that asked to stop
@@ -105,9 +105,9 @@ class Ranks:
         buffer[: len(content)] = np.frombuffer(content, np.uint8)
         self._wait(self._comm.Ibcast(buffer, root=0))
         value: T
-        value, error = pickle.loads(buffer)  # rank 0 made it: no stranger's bytes
-        if error is not None:
-            raise error
+        value, failure = pickle.loads(buffer.tobytes())  # rank 0 made it: no stranger's bytes
+        if failure is not None:
+            raise failure
         return value
 
     def expect_same(self, what: str, *contents: bytes | Array, fix: str) -> None:
@@ -125,7 +125,7 @@ class Ranks:
             return
         digest = hashlib.sha256()
         for content in contents:
-            digest.update(content)
+            digest.update(content if isinstance(content, bytes) else content.tobytes())
         digests = np.zeros((self.size, digest.digest_size), np.uint8)
         digests[self.rank] = np.frombuffer(digest.digest(), np.uint8)
         self.sum(digests)  # each row: one rank's digest, and the zeros of the others
@@ -190,7 +190,7 @@ class Ranks:
         """End this rank for a reason, and with it all of them.
 
         Where all ranks end for the same reason, rank 0 says it, and each comes to its end by
-        itself. Otherwise every reason is said once, and `way_on` after it, and all are aborted.
+        itself. Otherwise every reason is said once, and then all are aborted.
 
         Args:
             text: the reason, in whole lines.
@@ -200,7 +200,7 @@ class Ranks:
             The status, if this process goes on.
         """
         if self.size == 1:
-            sys.stderr.write(text)
+            sys.stderr.write(text + self.way_on)
             return status
         try:
             heard = self._exchange(text, TOGETHER)
@@ -208,8 +208,8 @@ class Ranks:
             heard = {}
         together = len(heard) == self.size - 1 and set(heard.values()) == {_digest(text)}
         if self._first(text, heard):
-            alone = "" if together else f"rank {self.rank} of {self.size}: "
-            sys.stderr.write(f"{alone}{text}" + ("" if together else self.way_on))
+            place = "" if together else f"on rank {self.rank}: "
+            sys.stderr.write(f"{place}{text}{self.way_on}")
             sys.stderr.flush()
         time.sleep(SPEAKING)
         if not together:

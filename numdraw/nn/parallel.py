@@ -134,7 +134,7 @@ class ParallelGradient:
         loss = np.array([sum(self.executor.map(work, mine))], np.float64)
         self._sum_parts(len(mine))
         if self.group is not None:
-            # The short vector first: who is early waits in its sum, and the long one starts at once.
+            # The short one first: who is early waits there, and the long one finds all ready.
             self.group.sum(loss)
             self.group.sum(self.network.sums)
         self.network.update_statistics()
