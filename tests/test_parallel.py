@@ -1,9 +1,13 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 
 from numdraw.nn.layers import Array, Dropout, Linear, ReLU
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import Sequential
+from numdraw.nn.norm import BatchNorm
 from numdraw.nn.parallel import ParallelGradient, cores, one_blas_thread
 
 RNG = np.random.default_rng(0)
@@ -82,3 +86,54 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr("os.sched_getaffinity")
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert cores() == 1
+
+
+class Thread:
+    """One of a group of threads, each of which stands for a process."""
+
+    def __init__(self, rank: int, vectors: dict[int, Array], barrier: Barrier) -> None:
+        self.rank, self.size = rank, barrier.parties
+        self._vectors, self._barrier = vectors, barrier
+
+    def sum(self, vector: Array) -> None:
+        self._vectors[self.rank] = vector.copy()
+        self._barrier.wait()
+        vector[:] = sum(self._vectors[rank] for rank in range(self.size))
+        self._barrier.wait()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])  # of four micro-batches, so that the fifth has none
+def test_a_group_finds_what_one_process_finds(size: int) -> None:
+    """To within the rounding of a sum in another order.
+
+    Four parts take three additions, each of which rounds by 2**-53 of numbers below 8.
+    """
+
+    def net() -> Sequential:
+        rng = np.random.default_rng(1)
+        layers = [Linear(6, 8, rng=rng, dtype=np.float64), BatchNorm(8, dtype=np.float64), ReLU()]
+        return Sequential([*layers, Dropout(0.5), Linear(8, 3, rng=rng, dtype=np.float64)], (6,))
+
+    def gradient(group: Thread | None) -> tuple[float, Array, Array]:
+        network = net()
+        work = ParallelGradient(
+            network, SoftmaxCrossEntropy(), micro_batch=16, threads=2, group=group
+        )
+        work(16, load)  # one micro-batch: most of the group have none
+        loss = work(50, load)
+        work.close()
+        return loss, network.sums, network.state
+
+    vectors: dict[int, Array] = {}
+    barrier = Barrier(size)
+    with ThreadPoolExecutor(size) as executor:
+        members = [Thread(rank, vectors, barrier) for rank in range(size)]
+        found = list(executor.map(gradient, members))
+    loss, sums, state = gradient(None)
+    assert 1 < np.abs(sums).max() < 8
+    rounding = 2 * 3 * 2.0**-53 * 8
+    for its_loss, its_sums, its_state in found:
+        assert its_loss == pytest.approx(loss, rel=1e-15)
+        assert np.abs(its_sums - sums).max() <= rounding
+        assert np.abs(its_state - state).max() <= rounding
+        assert (its_sums == found[0][1]).all()
