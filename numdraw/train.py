@@ -5,6 +5,7 @@
     python -m numdraw.train --arch mlp             another network: mlp, lenet or convnet
     python -m numdraw.train --data DIR --out FILE  from and to elsewhere
     python -m numdraw.train --resume               go on after Ctrl-C, a crash or a power cut
+    mpirun -n 4 python -m numdraw.train --mpi      on four processes, of one machine or of many
 
 The training files are split, by the seed, into images to learn from and images to validate on:
 these choose the epoch to keep and the temperature. The test files are read once, when all that
@@ -21,16 +22,19 @@ if "numpy" not in sys.modules:
         os.environ[variable] = "1"
 
 import argparse
+import json
 import re
 import shlex
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from numdraw import __version__, models, preprocess
+import numpy as np
+
+from numdraw import __version__, models, mpi, preprocess
 from numdraw.calibrate import fit_temperature, temper
 from numdraw.data import data_folder, find_split, read_split, split_validation
 from numdraw.metrics import scores
@@ -46,16 +50,20 @@ INTERRUPTED = 130  # the exit status of a command ended by Ctrl-C: 128 + SIGINT
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _parser().parse_args(arguments)
+    return mpi.run(lambda ranks: _main(args, ranks)) if args.mpi else _main(args, mpi.Ranks())
+
+
+def _main(args: argparse.Namespace, ranks: mpi.Ranks) -> int:
+    """What each of the ranks does."""
     try:
         keep_freed_memory()
-        with one_blas_thread():
-            return _train(args)
+        log = args.log if ranks.rank == 0 else None
+        with one_blas_thread(), TrainingLog(log) as lines:
+            return _train(args, ranks, lines)
     except KeyboardInterrupt:
-        _say_how_to_go_on(args)
-        return INTERRUPTED
+        return ranks.end("", INTERRUPTED)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"numdraw.train: {error}\n")
-        return 1
+        return ranks.end(f"numdraw.train: {error}\n", 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,53 +92,62 @@ def _parser() -> argparse.ArgumentParser:
     add("--hidden", type=_positive, nargs="+", help=f"an mlp's units a hidden layer ({hidden})")
     add("--validation", type=_positive, help=f"images to hold out ({defaults.validation})")
     add("--threads", type=_positive, default=cores(), help="threads to use (one a core)")
+    add("--mpi", action="store_true", default=False, help="train with the others of an mpirun")
     add("--no-test", action="store_true", default=False, help="leave the test files unread")
     add("--log", type=_file, default=None, help="write JSON lines behind those in this file")
     add("--quiet", action="store_true", default=False, help="say nothing but errors")
     return parser
 
 
-def _train(args: argparse.Namespace) -> int:
-    with TrainingLog(args.log) as log:
-        return _train_and_log(args, log)
-
-
-def _train_and_log(args: argparse.Namespace, log: TrainingLog) -> int:
+def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
     checkpoint = _checkpoint(args)
     folder = data_folder(args.data)
     examples = read_split(folder, "train")
     if not args.no_test:
         find_split(folder, "t10k")  # so that a missing file is found out now
-    options, saved = _start(args, checkpoint)
+    options, saved = ranks.share(lambda: _start(args, checkpoint))
+    ranks.expect_same(
+        "training files, numdraw and NumPy",
+        json.dumps([examples.sha256, __version__, np.__version__]).encode(),
+        fix="install and copy the same everywhere",
+    )
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
-    with Training(options, train, valid, threads=args.threads) as training:
+    with Training(options, train, valid, threads=args.threads, group=ranks) as training:
         if saved is not None:
             training.load(*saved, where=str(checkpoint))
-        # Saved before the first step: a folder that can't be written to is found out now.
-        save_checkpoint(checkpoint, *training.state())
-        progress = Progress(training, threads=args.threads, quiet=args.quiet, log=log)
+
+        def save() -> None:
+            _expect_equal(training, ranks)
+            ranks.share(lambda: save_checkpoint(checkpoint, *training.state()))
+
+        save()  # before the first step: a folder that can't be written to is found out now
+        ranks.way_on = _way_on(args, ranks)
+        progress = Progress(
+            training, threads=args.threads, quiet=args.quiet or ranks.rank > 0, log=log
+        )
         progress.say(training.network.summary())
         progress.say(
             f"{len(train):,} images to train on, {len(valid):,} to validate on; "
             f"{args.threads} threads; checkpoint {checkpoint}"
         )
+        if args.mpi:
+            progress.say(f"{ranks.size} ranks; if one dies, {ranks.way_on.rstrip()}")
         try:
-            if not _run(training, progress, checkpoint):
+            if not _run(training, progress, save, ranks):
                 progress.stopped()
-                place = f"epoch {training.epoch + 1}, batch {training.batch}"
-                sys.stderr.write(f"stopped in {place}; saved to {checkpoint}\n")
-                _say_how_to_go_on(args)
+                if ranks.rank == 0:
+                    place = f"epoch {training.epoch + 1}, batch {training.batch}"
+                    ranks.speak(f"stopped in {place}; saved to {checkpoint}\n{ranks.way_on}")
                 return INTERRUPTED
             training.keep_best()
             meta = _meta(training, folder=None if args.no_test else folder)
-            save_checkpoint(args.out, training.averaged.arrays(), meta)
+            ranks.share(lambda: save_checkpoint(args.out, training.averaged.arrays(), meta))
             progress.finished(meta)
         except TrainingError as error:
+            ranks.way_on = ""
             raise TrainingError(f"{error}; delete {checkpoint} first") from error
-        except OSError:
-            _say_how_to_go_on(args)
-            raise
-    checkpoint.unlink()
+    ranks.share(checkpoint.unlink)
+    ranks.way_on = ""
     progress.say(f"{_summary(meta)}\nwrote {args.out}")
     return 0
 
@@ -141,32 +158,49 @@ def _checkpoint(args: argparse.Namespace) -> Path:
     return out.with_name(out.name.removesuffix(".npz") + ".checkpoint.npz")
 
 
-def _say_how_to_go_on(args: argparse.Namespace) -> None:
-    if not _checkpoint(args).exists():
-        return
-    command = ["python", "-m", "numdraw.train", "--resume", "--out", str(args.out)]
+def _way_on(args: argparse.Namespace, ranks: mpi.Ranks) -> str:
+    """The line that says how to resume."""
+    command = ["mpirun", "-n", str(ranks.size)] * args.mpi
+    command += ["python", "-m", "numdraw.train", *["--mpi"] * args.mpi, "--resume"]
+    command += ["--out", str(args.out)]
     if args.data is not None:
         command += ["--data", args.data]
     if args.log is not None:
         command += ["--log", str(args.log)]
     command += ["--no-test"] * args.no_test + ["--quiet"] * args.quiet
-    sys.stderr.write(f"go on with: {shlex.join(command)}\n")
+    return f"go on with: {shlex.join(command)}\n"
 
 
-def _run(training: Training, progress: Progress, checkpoint: Path) -> bool:
+def _expect_equal(training: Training, ranks: mpi.Ranks) -> None:
+    """Raise a RankError unless the training stands the same, bit for bit, on all ranks."""
+    arrays, meta = training.state()
+    ranks.expect_same(
+        f"training after batch {training.batch} of epoch {training.epoch + 1}",
+        json.dumps([meta, list(arrays)]).encode(),
+        *arrays.values(),
+        fix="use machines with the same processor and libraries",
+    )
+
+
+def _run(
+    training: Training, progress: Progress, save: Callable[[], None], ranks: mpi.Ranks
+) -> bool:
     """Train to the end, or until a signal says stop; whether it was the end.
 
     A checkpoint is saved after every epoch, and where the training stops.
     """
-    with _stop_signals() as asked, progress:
+    with _stop_signals() as asked, ranks.signals(asked), progress:
         while not training.finished:
-            while training.batch < training.batches and not asked:
-                progress.batch(training.step())
-            if asked:
-                save_checkpoint(checkpoint, *training.state())
+            stop, warned = ranks.asked()
+            if stop or warned:
+                save()
+            if stop:
                 return False
-            progress.epoch(training.end_epoch())
-            save_checkpoint(checkpoint, *training.state())
+            if training.batch < training.batches:
+                progress.batch(training.step())
+            else:
+                progress.epoch(training.end_epoch())
+                save()
     return True
 
 

@@ -16,7 +16,7 @@ from numdraw.nn.layers import Array
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import CHUNK
 from numdraw.nn.optim import AdamW, OneCycle
-from numdraw.nn.parallel import ParallelGradient
+from numdraw.nn.parallel import Group, ParallelGradient
 
 # Each use of random numbers has a stream of its own: a generator is made from the seed, the
 # stream, and where in the training it is. So they do not depend on threads or on interruptions.
@@ -165,7 +165,15 @@ class Training:
         best_epoch: the one whose parameters are kept, counted from 1; 0 before the first.
     """
 
-    def __init__(self, options: Options, train: Part, valid: Examples, *, threads: int) -> None:
+    def __init__(
+        self,
+        options: Options,
+        train: Part,
+        valid: Examples,
+        *,
+        threads: int,
+        group: Group | None = None,
+    ) -> None:
         """Draw the first parameters, and the order of the images.
 
         Args:
@@ -173,6 +181,8 @@ class Training:
             train: learnt from.
             valid: chooses the best epoch.
             threads: how many work at once; the result does not depend on it.
+            group: the processes that train together, each with a `Training` of the same options
+                and data, of which it calls the same methods; None if this one is alone.
         """
         self.options = options
         self.train = train
@@ -190,7 +200,7 @@ class Training:
         self.schedule = OneCycle(options.lr, steps, warmup=int(options.warmup * steps))
         loss = SoftmaxCrossEntropy(options.label_smoothing)
         self._gradient = ParallelGradient(
-            self.network, loss, micro_batch=models.MICRO_BATCH, threads=threads
+            self.network, loss, micro_batch=models.MICRO_BATCH, threads=threads, group=group
         )
         self.epoch = 0
         self.batch = 0
@@ -266,11 +276,19 @@ class Training:
 
     def predict(self, images: Array) -> Array:
         """The averaged network's logits of images (N, 28, 28) uint8, on the threads: (N, 10)."""
-        parts = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-        work = self._gradient.executor.map(
-            lambda part: self.averaged(models.as_images(part)), parts
-        )
-        return np.concatenate(list(work))
+        logits = np.zeros((len(images), models.CLASSES), np.float32)
+
+        def work(start: int) -> None:
+            part = slice(start, start + CHUNK)
+            logits[part] = self.averaged(models.as_images(images[part]))
+
+        group = self._gradient.group
+        starts = range(0, len(images), CHUNK)
+        mine = starts if group is None else starts[group.rank :: group.size]
+        list(self._gradient.executor.map(work, mine))
+        if group is not None:
+            group.sum(logits)  # each row is one process's, and 0 in all others
+        return logits
 
     def keep_best(self) -> None:
         """Give the averaged network the best epoch's parameters."""

@@ -12,8 +12,9 @@ import numdraw
 ROOT = Path(__file__).parent.parent
 WEB = {"wsgi", "static", "app", "openapi", "serve", "_log", "_master", "_schemas"}
 TRAINING = {
-    "train", "training", "progress", "augment", "data", "evaluate", "onnx", "report", "plots",
-}  # fmt: skip  # shorter so
+    "train", "training", "progress", "mpi", "augment", "data", "evaluate", "onnx", "report",
+    "plots", "_page",
+}  # fmt: skip  # reads easier in few lines
 LIBRARIES = {"numpy", "bjoern", "idx", "numdraw"}
 
 

@@ -1,4 +1,6 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -124,3 +126,54 @@ def test_statistics_are_the_parts_averages_by_their_sizes() -> None:
     assert net.observed == pytest.approx(np.concatenate([EXAMPLES.mean(axis=0), variance]))
     started = np.repeat([0.0, 1.0], 6)
     assert net.statistics == pytest.approx(started + MOMENTUM * (net.observed - started))
+
+
+class Thread:
+    """One of a group of threads, each of which stands for a process."""
+
+    def __init__(self, rank: int, vectors: dict[int, Array], barrier: Barrier) -> None:
+        self.rank, self.size = rank, barrier.parties
+        self._vectors, self._barrier = vectors, barrier
+
+    def sum(self, vector: Array) -> None:
+        self._vectors[self.rank] = vector.copy()
+        self._barrier.wait()
+        vector[:] = sum(self._vectors[rank] for rank in range(self.size))
+        self._barrier.wait()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])  # of four micro-batches, so that the fifth has none
+def test_a_group_finds_what_one_process_finds(size: int) -> None:
+    """To within the rounding of a sum in another order.
+
+    Four parts take three additions, each of which rounds by 2**-53 of numbers below 8.
+    """
+
+    def net() -> Sequential:
+        rng = np.random.default_rng(1)
+        layers = [Linear(6, 8, rng=rng, dtype=np.float64), BatchNorm(8, dtype=np.float64), ReLU()]
+        return Sequential([*layers, Dropout(0.5), Linear(8, 3, rng=rng, dtype=np.float64)], (6,))
+
+    def gradient(group: Thread | None) -> tuple[float, Array, Array]:
+        network = net()
+        work = ParallelGradient(
+            network, SoftmaxCrossEntropy(), micro_batch=16, threads=2, group=group
+        )
+        work(16, load)  # one micro-batch: most of the group have none
+        loss = work(50, load)
+        work.close()
+        return loss, network.sums, network.state
+
+    vectors: dict[int, Array] = {}
+    barrier = Barrier(size)
+    with ThreadPoolExecutor(size) as executor:
+        members = [Thread(rank, vectors, barrier) for rank in range(size)]
+        found = list(executor.map(gradient, members))
+    loss, sums, state = gradient(None)
+    assert 1 < np.abs(sums).max() < 8
+    rounding = 2 * 3 * 2.0**-53 * 8
+    for its_loss, its_sums, its_state in found:
+        assert its_loss == pytest.approx(loss, rel=1e-15)
+        assert np.abs(its_sums - sums).max() <= rounding
+        assert np.abs(its_state - state).max() <= rounding
+        assert (its_sums == found[0][1]).all()

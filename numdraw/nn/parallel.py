@@ -7,6 +7,9 @@ has a vector of its own for its gradients, and at the end these are summed in th
 micro-batches. Floating-point sums depend on their order and on nothing else here, so the result is
 the same, bit for bit, on one thread or on many, as long as BLAS itself uses one
 (`one_blas_thread`).
+
+Several processes can share a batch: each takes some of its micro-batches, and a `Group` adds up
+what they found. The parts are then summed in another order, which changes the last bits.
 """
 
 import ctypes
@@ -17,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from queue import LifoQueue
 from threading import Lock
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -33,6 +36,21 @@ MALLOPT = {M_TRIM_THRESHOLD: 1 << 30, M_TOP_PAD: 1 << 26, M_MMAP_THRESHOLD: 1 <<
 Load: TypeAlias = Callable[[int, slice], tuple[Array, Array, np.random.Generator]]
 
 
+class Group(Protocol):
+    """Processes that train the same network, each on its share of every batch.
+
+    Attributes:
+        rank: this process, counted from 0.
+        size: how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def sum(self, vector: Array) -> None:
+        """Add up the processes' vectors; in place, each gets the sum, of the same bits."""
+
+
 class ParallelGradient:
     """Sets a network's `grads` to the mean gradient over a batch, and moves its statistics.
 
@@ -41,7 +59,13 @@ class ParallelGradient:
     """
 
     def __init__(
-        self, network: Sequential, loss: SoftmaxCrossEntropy, *, micro_batch: int, threads: int
+        self,
+        network: Sequential,
+        loss: SoftmaxCrossEntropy,
+        *,
+        micro_batch: int,
+        threads: int,
+        group: Group | None = None,
     ) -> None:
         """Start the threads.
 
@@ -50,9 +74,10 @@ class ParallelGradient:
             loss: of its logits.
             micro_batch: examples in a micro-batch; the result's last bits depend on it.
             threads: how many work at once; the result does not depend on it.
+            group: the processes that share the batches; None if this one is alone.
 
         Raises:
-            ValueError: either is below 1.
+            ValueError: micro_batch or threads is below 1.
         """
         if micro_batch < 1 or threads < 1:
             raise ValueError(
@@ -62,6 +87,7 @@ class ParallelGradient:
         self.network = network
         self.loss = loss
         self.micro_batch = micro_batch
+        self.group = group
         self.executor = ThreadPoolExecutor(threads)
         self._replicas: LifoQueue[Sequential] = LifoQueue()
         for _ in range(threads):
@@ -70,6 +96,8 @@ class ParallelGradient:
 
     def __call__(self, batch_size: int, load: Load) -> float:
         """The mean loss over the batch; its gradient is in `network.grads`.
+
+        Every process of a group calls it with the same batch, and gets the same.
 
         Args:
             batch_size: N.
@@ -81,7 +109,9 @@ class ParallelGradient:
             The loss in nats.
         """
         starts = range(0, batch_size, self.micro_batch)
-        while len(self._parts) < len(starts):
+        rank, size = (0, 1) if self.group is None else (self.group.rank, self.group.size)
+        mine = range(rank, len(starts), size)  # none, where there are more processes than parts
+        while len(self._parts) < len(mine):
             self._parts.append(np.empty_like(self.network.sums))
 
         def work(k: int) -> float:
@@ -91,7 +121,7 @@ class ParallelGradient:
             share = len(labels) / batch_size
             replica = self._replicas.get()
             try:
-                replica.sum_into(self._parts[k])
+                replica.sum_into(self._parts[k // size])
                 x = replica.to_batch_last(examples)
                 logits = replica.forward(x, train=True, rng=rng)
                 replica.observed *= share
@@ -102,13 +132,20 @@ class ParallelGradient:
                 self._replicas.put(replica)
             return loss * share
 
-        losses = list(self.executor.map(work, range(len(starts))))
-        self._sum_parts(len(starts))
+        loss = np.array([sum(self.executor.map(work, mine))], np.float64)
+        self._sum_parts(len(mine))
+        if self.group is not None:
+            # The short one first: who is early waits there, and the long one finds all ready.
+            self.group.sum(loss)
+            self.group.sum(self.network.sums)
         self.network.update_statistics()
-        return sum(losses)
+        return float(loss[0])
 
     def _sum_parts(self, count: int) -> None:
         total = self.network.sums
+        if count == 0:
+            total[:] = 0.0
+            return
         first, *others = self._parts[:count]
 
         def work(start: int) -> None:
