@@ -35,11 +35,12 @@ import numpy as np
 
 from numdraw import __version__, preprocess
 from numdraw.nn.checkpoint import PathLike, written_whole
-from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
+from numdraw.nn.conv import Conv2d
 from numdraw.nn.inference import Inference
 from numdraw.nn.layers import AddChannel, Array, Flatten, Layer, Linear, ReLU, Shape
 from numdraw.nn.network import Sequential
 from numdraw.nn.norm import BatchNorm
+from numdraw.nn.pool import AvgPool2d, MaxPool2d
 from numdraw.predictor import Predictor
 
 if TYPE_CHECKING:

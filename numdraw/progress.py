@@ -3,12 +3,13 @@
 The log is JSON lines. Each line is an object with "event" and "time", seconds since 1970:
 
     event    also holds
-    start    options, data, numdraw, numpy, python, threads, epoch: how many are done already
+    start    options, data, numdraw, numpy, python, threads, epoch: how many were done already
     epoch    epoch, loss, validation_loss, validation_error, lr, seconds, images_per_second
-    stop     epoch, batch: where a signal stopped it
+    stop     epoch, batch: the epochs done, and the batches of the next, when a signal stopped it
     end      kept_epoch, scores, seconds
 
-"seconds" are counted from this run's start, "losses" are in nats, errors are shares.
+"seconds" count from this run's start, "loss" and "validation_loss" are in nats, and
+"validation_error" is a share, in [0, 1].
 """
 
 import json
@@ -47,7 +48,7 @@ class TrainingLog:
             self._file.write(json.dumps(line) + "\n")
 
     def __enter__(self) -> "TrainingLog":
-        """Nothing; leaving the context closes the file."""
+        """Itself; leaving the context closes the file."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -131,7 +132,7 @@ class Progress:
         """An epoch is done; `entry` is its line in the history."""
         training = self._training
         best = training.history[training.best_epoch - 1]
-        # None, where the training was interrupted between an epoch's last batch and its end.
+        # 0 steps, where this run began between an epoch's last batch and its end.
         steps = max(training.optimizer.steps - self._started_at, 1)
         a_step = self.seconds() / steps
         left = training.batches * training.options.epochs - training.optimizer.steps

@@ -1,7 +1,7 @@
 """Trains the network on MNIST's four files and writes its weights.
 
     python -m numdraw.train                        from data/ to weights/digits.npz
-    python -m numdraw.train --fast                 nearly as good, in a tenth of the time
+    python -m numdraw.train --fast                 a smaller convnet, in a quarter of the time
     python -m numdraw.train --arch mlp             another network: mlp, lenet or convnet
     python -m numdraw.train --data DIR --out FILE  from and to elsewhere
     python -m numdraw.train --resume               go on after Ctrl-C, a crash or a power cut
@@ -82,7 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         "--arch", dest="recipe", choices=models.NAMES, help=f"the network ({DEFAULT_RECIPE})"
     )
     recipe.add_argument(
-        "--fast", dest="recipe", action="store_const", const="fast", help="a shorter training"
+        "--fast",
+        dest="recipe",
+        action="store_const",
+        const="fast",
+        help="a smaller convnet, for fewer epochs",
     )
     add("--epochs", type=_positive, help=f"passes over the images ({defaults.epochs})")
     add("--batch-size", type=_positive, help=f"images a step ({defaults.batch_size})")
@@ -94,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=_positive, default=cores(), help="threads to use (one a core)")
     add("--mpi", action="store_true", default=False, help="train with the others of an mpirun")
     add("--no-test", action="store_true", default=False, help="leave the test files unread")
-    add("--log", type=_file, default=None, help="write JSON lines behind those in this file")
+    add("--log", type=_file, default=None, help="append JSON lines to this file")
     add("--quiet", action="store_true", default=False, help="say nothing but errors")
     return parser
 

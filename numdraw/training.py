@@ -20,7 +20,7 @@ from numdraw.nn.parallel import Group, ParallelGradient
 
 # Each use of random numbers has a stream of its own: a generator is made from the seed, the
 # stream, and where in the training it is. So they do not depend on threads or on interruptions.
-SPLIT, PARAMETERS, ORDER, MICRO_BATCH = range(4)
+SPLIT, PARAMETERS, ORDER, MICRO_BATCHES = range(4)
 
 ENTRY = {"epoch", "loss", "validation_loss", "validation_error"}  # of the history
 
@@ -46,7 +46,7 @@ class Options:
         weight_decay: AdamW's.
         label_smoothing: the loss's.
         warmup: the share of the steps over which the learning rate rises.
-        averaging: how much of the averaged parameters a step keeps; 0 averages nothing.
+        averaging: the decay of the parameters' exponential moving average; 0 averages nothing.
         patience: epochs without a better validation before training stops early.
         validation: images held out of the training files.
         augmentation: the limits of the random warps.
@@ -74,8 +74,14 @@ class Options:
         """The options that a checkpoint's meta holds.
 
         Raises:
-            CheckpointError: they are not all there, or others are.
+            CheckpointError: one is missing, unknown, of another type or out of range.
         """
+        names = set(asdict(cls()))
+        if not isinstance(values, dict) or values.keys() != names:
+            got = sorted(values) if isinstance(values, dict) else values
+            raise CheckpointError(
+                f"{where} expected the training options {sorted(names)}, got {got!s:.500}"
+            )
         try:
             given = dict(values)
             given["hidden"] = tuple(given["hidden"])
@@ -98,7 +104,8 @@ class Options:
             )
         if min(options.epochs, options.batch_size, options.validation) < 1:
             raise CheckpointError(
-                f"{where} expected epochs, batch_size and validation of at least 1, got fewer"
+                f"{where} expected epochs, batch_size and validation of at least 1, "
+                f"got {options.epochs}, {options.batch_size} and {options.validation}"
             )
         return options
 
@@ -108,7 +115,7 @@ class Options:
             return models.mlp_architecture(self.hidden, self.dropout)
         if self.arch == "convnet":
             return models.convnet_architecture(self.channels, self.dropout)
-        return {"name": self.arch}
+        return models.lenet_architecture()
 
     def command(self) -> str:
         """The command line that repeats the training, all other options being the default."""
@@ -222,14 +229,14 @@ class Training:
         """Take the next batch, and return its loss in nats.
 
         Raises:
-            TrainingError: the loss is no longer finite.
+            TrainingError: the loss or its gradient is not finite.
         """
         options, where = self.options, (self.epoch, self.batch)
         start = self.batch * options.batch_size
         batch = self._order[start : start + options.batch_size]
 
         def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
-            rng, indices = options.rng(MICRO_BATCH, *where, k), batch[part]
+            rng, indices = options.rng(MICRO_BATCHES, *where, k), batch[part]
             examples = self.train.take(indices)
             return augment(examples.images, options.augmentation, rng=rng), examples.labels, rng
 
@@ -238,7 +245,7 @@ class Training:
             raise self._diverged(f"{loss} in batch {self.batch + 1}")
         grads = self.network.grads
         if not math.isfinite(grads @ grads):  # before they get into the parameters
-            raise self._diverged(f"gradients beyond all numbers in batch {self.batch + 1}")
+            raise self._diverged(f"a gradient of NaN or inf in batch {self.batch + 1}")
         self.optimizer.step(self.schedule(self.optimizer.steps), self._gradient.executor)
         self._average()
         self.loss_sum += loss * len(batch)
@@ -323,7 +330,7 @@ class Training:
             where: the file's name, for messages.
 
         Raises:
-            CheckpointError: it is of other options or data, or something is missing.
+            CheckpointError: it is of another network or other data, or something is missing.
         """
         mine, my_meta = self.state()
         shapes = {name: (array.shape, array.dtype) for name, array in mine.items()}
@@ -374,7 +381,7 @@ class Training:
         )
 
     def __enter__(self) -> "Training":
-        """Nothing; leaving the context ends the threads."""
+        """Itself; leaving the context ends the threads."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -382,10 +389,15 @@ class Training:
         self._gradient.close()
 
     def _average(self) -> None:
-        """Move the averaged parameters towards the network's.
+        """Move the averaged state a step: an exponential moving average (EMA) of the network's.
 
-        The first steps are averaged over fewer: at step t at most t/10 of them, for the random
-        parameters of the start are soon of no more use.
+            averaged = keep * averaged + (1 - keep) * state,    over some 1 / (1 - keep) steps
+
+        At step t keep is at most (1 + t) / (10 + t), which is (10 + t) / 9 steps: so the random
+        parameters of the start are soon forgotten.
+
+        Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992,
+        with weights that forget; the rise of keep is that of TensorFlow's ExponentialMovingAverage.
         """
         if self.averaged is not self.network:
             t = self.optimizer.steps
@@ -396,7 +408,7 @@ class Training:
 
     def _diverged(self, got: str) -> TrainingError:
         return TrainingError(
-            f"the loss expected a finite number, got {got} of epoch {self.epoch + 1}; "
+            f"training expected a finite loss and gradient, got {got} of epoch {self.epoch + 1}; "
             f"train anew with a lower --lr than {self.options.lr}"
         )
 

@@ -84,7 +84,11 @@ def test_quoted_defaults_are_the_trainers() -> None:
 
     options = RECIPES[DEFAULT_RECIPE]
     defaults = f"{options.epochs}, {options.batch_size}, {options.lr}, {options.seed}"
-    assert f"| `--epochs N`, `--batch-size N`, `--lr RATE`, `--seed N` | {defaults} |" in README
+    row = f"| `--epochs N`, `--batch-size N`, `--lr RATE`, `--seed N` | {defaults}; "
+    row += "with `--arch mlp` "
+    mlp, fast = RECIPES["mlp"], RECIPES["fast"]
+    row += f"{mlp.epochs} epochs at {mlp.lr}, with `--fast` {fast.epochs} |"
+    assert row in README
     hidden = " ".join(map(str, RECIPES["mlp"].hidden))
     assert (
         f"| `--hidden N [N ...]` | the units of each hidden layer of an mlp; {hidden} |" in README

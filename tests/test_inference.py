@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from numdraw.models import build, convnet_architecture, lenet_architecture, mlp_architecture
-from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
+from numdraw.nn.conv import Conv2d
 from numdraw.nn.inference import MANY, Inference, fold_batch_norm
 from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, ReLU, Shape
 from numdraw.nn.network import CHUNK, Sequential
 from numdraw.nn.norm import BatchNorm
+from numdraw.nn.pool import AvgPool2d, MaxPool2d
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -32,6 +33,16 @@ class Doubled(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
+
+
+class LeakyReLU(ReLU):
+    """Derived from a layer that `Inference` knows, and not that layer."""
+
+    def forward(
+        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> Array:
+        leaked: Array = np.maximum(x, 0.1 * x)
+        return leaked
 
 
 def trained(layers: Sequence[Layer], *, positive: bool = False) -> Sequential:
@@ -86,6 +97,7 @@ def test_the_logits_are_the_networks(positive: bool, count: int) -> None:
         [AddChannel(), Conv2d(1, 30, 5, stride=3, padding=4, rng=rng()), Flatten()],
         [Flatten(), Dropout(0.1), ReLU(), Linear(120, 3, rng=rng())],
         [ReLU(), Flatten()],
+        [LeakyReLU(), Flatten()],
     ],
     ids=lambda layers: "-".join(type(layer).__name__ for layer in layers),
 )

@@ -25,10 +25,11 @@ from numdraw.models import (
     mlp_architecture,
 )
 from numdraw.nn.checkpoint import save_checkpoint
-from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
+from numdraw.nn.conv import Conv2d
 from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, ReLU, Shape
 from numdraw.nn.network import Sequential
 from numdraw.nn.norm import BatchNorm
+from numdraw.nn.pool import AvgPool2d, MaxPool2d
 from numdraw.onnx import ExportError, export_network, export_weights
 from numdraw.preprocess import VERSION
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from numdraw.models import build, convnet_architecture, lenet_architecture, mlp_architecture
-from numdraw.nn.conv import AvgPool2d, Conv2d, MaxPool2d
+from numdraw.nn.conv import Conv2d
 from numdraw.nn.layers import Flatten, Layer, Parameter, Statistic
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import Sequential
 from numdraw.nn.norm import BatchNorm
 from numdraw.nn.optim import SGD, AdamW, Optimizer
+from numdraw.nn.pool import AvgPool2d, MaxPool2d
 
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed: pip install 'numdraw[torch]' to compare with it"

@@ -278,7 +278,7 @@ class Classifier:
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
         self._steps = 0
-        self._memory: dict[str, Array] = {}  # the solver's after so many steps
+        self._solver_state: dict[str, Array] = {}  # the solver's after so many steps
 
     def _train(self, examples: Array, y: Array, epochs: int) -> None:
         """Train `network_` until there is a reason to stop; its threads end with the call."""
@@ -309,7 +309,7 @@ class Classifier:
                     break
         if self.early_stopping:
             self.network_.state[:] = best_state
-        self._steps, self._memory = optimizer.steps, optimizer.state()
+        self._steps, self._solver_state = optimizer.steps, optimizer.state()
 
     def _batches(self, train: Array) -> list[Array]:
         """The indices of the examples in each batch of the next epoch."""
@@ -374,8 +374,10 @@ class Classifier:
         network = self.network_
         kind = partial(SGD, momentum=self.momentum) if self.solver == "sgd" else AdamW
         optimizer = kind(network.values, network.grads, weight_decay=self.weight_decay)
-        if self._steps and self._memory.keys() == optimizer.state().keys():  # no other solver's
-            optimizer.load_state(self._memory, self._steps)
+        if (
+            self._steps and self._solver_state.keys() == optimizer.state().keys()
+        ):  # no other solver's
+            optimizer.load_state(self._solver_state, self._steps)
         return optimizer
 
     def _rates(self, epochs: int, examples: int) -> Iterator[float]:

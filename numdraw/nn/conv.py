@@ -1,4 +1,4 @@
-"""Convolution and pooling: layers that do the same everywhere in an image.
+"""Convolution: a small linear layer that does the same everywhere in an image.
 
 An image inside the network is (H, C, W, N): rows first, then channels, columns, examples. With the
 rows outermost, k neighbouring rows of an image are one piece of memory, and so a matrix, without a
@@ -126,10 +126,11 @@ class Conv2d(Layer):
     def parameter_gradients(self, dout: Array) -> None:
         """Set dweight (k, k, C, M) and dbias (M,) from dout (H_out, M, W_out, N)."""
         dout = dout.reshape(*dout.shape[:2], -1)  # (H_out, M, W_out*N)
-        dweight = self.weight.grad.reshape(self.kernel, -1, dout.shape[1])  # (k, k*C, M)
+        dweight = self.weight.grad.reshape(self.kernel, -1, dout.shape[1])  # a view
         dweight[...] = 0
         for band in self._bands(self._x_shape[0]):
-            # out[h] = weight.T @ window(h): (h, n*k*C, W_out*N) @ (h, W_out*N, M) -> (h, n*k*C, M)
+            # out[h] = weight.T @ window(h), so, of the rows of windows that are seen,
+            # (rows, seen*k*C, W_out*N) @ (rows, W_out*N, M) -> (rows, seen*k*C, M)
             parts = band.windows(self._cols) @ dout[band.rows].transpose(0, 2, 1)
             dweight[band.seen] += parts.sum(axis=0).reshape(-1, *dweight.shape[1:])
         np.einsum("hml->m", dout, out=self.bias.grad)
@@ -141,18 +142,14 @@ class Conv2d(Layer):
         dout = np.ascontiguousarray(dout.reshape(*dout.shape[:2], -1))  # (H_out, M, W_out*N)
         dcols = np.empty_like(self._cols)  # (H, k*C, W_out*N)
         for start in range(min(s, len(dcols))):
-            dlines = dcols[start::s]
-            remainder, last = (
-                (start + p) % s,
-                (start + p) // s,
-            )  # last row of dout that `start` sees
-            seen = weight[remainder::s][::-1]  # (n, k*C, M), last i first
-            before = len(seen) - 1 - last
-            # (k*C, n*M) @ (h, n*M, W_out*N) -> (h, k*C, W_out*N)
-            beside = seen.transpose(1, 0, 2).reshape(dlines.shape[1], -1)
-            _convolve_rows(
-                beside, dout, dlines, _bands(len(dout), len(dlines), len(seen), 1, before)
-            )
+            dlines = dcols[start::s]  # rows y = start, start + s, ...
+            last = (start + p) // s  # the last row of dout that row `start` has a part in
+            weights = weight[(start + p) % s :: s][::-1]  # (n, k*C, M), last i first
+            beside = weights.transpose(1, 0, 2).reshape(dlines.shape[1], -1)  # (k*C, n*M)
+            bands = _bands(len(dout), len(dlines), len(weights), 1, len(weights) - 1 - last)
+            # dcols[y] = sum over i of weight[i] @ dout[(y + p - i) / s]:
+            # (k*C, n*M) @ (rows, n*M, W_out*N) -> (rows, k*C, W_out*N)
+            _convolve_rows(beside, dout, dlines, bands)
         return self._columns_gradient(dcols)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -171,7 +168,7 @@ class Conv2d(Layer):
     def _size_out(self, size: int) -> int:
         return (size + 2 * self.padding - self.kernel) // self.stride + 1
 
-    def _bands(self, height: int) -> "tuple[Band, ...]":
+    def _bands(self, height: int) -> "tuple[_Band, ...]":
         return _bands(height, self._size_out(height), self.kernel, self.stride, self.padding)
 
     def _columns(self, x: Array, columns: int) -> Array:
@@ -207,7 +204,7 @@ class Conv2d(Layer):
 
 
 @dataclass(frozen=True)
-class Band:
+class _Band:
     """Neighbouring output rows of a convolution whose windows lack the same rows.
 
     Attributes:
@@ -238,8 +235,8 @@ class Band:
         return windows
 
 
-@lru_cache(maxsize=1024)
-def _bands(height: int, rows: int, kernel: int, stride: int, before: int) -> tuple[Band, ...]:
+@lru_cache(maxsize=1024)  # a few for each layer and image size
+def _bands(height: int, rows: int, kernel: int, stride: int, before: int) -> tuple[_Band, ...]:
     """The bands of a convolution along the rows, in order; the window of row h starts at h*s - p.
 
     Args:
@@ -249,7 +246,7 @@ def _bands(height: int, rows: int, kernel: int, stride: int, before: int) -> tup
         stride: s.
         before: p.
     """
-    bands: list[Band] = []
+    bands: list[_Band] = []
     for h in range(rows):
         top = h * stride - before
         first = min(max(0, -top), kernel)
@@ -257,11 +254,11 @@ def _bands(height: int, rows: int, kernel: int, stride: int, before: int) -> tup
         if bands and bands[-1].seen == seen:
             bands[-1] = replace(bands[-1], rows=slice(bands[-1].rows.start, h + 1))
         else:
-            bands.append(Band(slice(h, h + 1), seen, top + first, stride))
+            bands.append(_Band(slice(h, h + 1), seen, top + first, stride))
     return tuple(bands)
 
 
-def _convolve_rows(weight: Array, lines: Array, out: Array, bands: tuple[Band, ...]) -> None:
+def _convolve_rows(weight: Array, lines: Array, out: Array, bands: tuple[_Band, ...]) -> None:
     """out[h] = weight @ window(h).
 
     Args:
@@ -277,158 +274,3 @@ def _convolve_rows(weight: Array, lines: Array, out: Array, bands: tuple[Band, .
         else:
             part = weight[:, band.seen.start * d : band.seen.stop * d]
             np.matmul(part, band.windows(lines), out=out[band.rows])
-
-
-class MaxPool2d(Layer):
-    """The largest of each square of k x k pixels, the squares side by side.
-
-    It is taken along the rows, then along the columns, for max(a, b, c, d) is
-    max(max(a, b), max(c, d)), and each time pixel by pixel: with v_i the i-th of the k,
-
-        best_0 = v_0      best_i = max(best_(i-1), v_i)      out = best_(k-1)
-
-    The output moves with the largest alone, so all of dout goes to it. `later_i` says whether v_i
-    was larger than all before it; then, from the last to the first,
-
-        dv_i = dbest_i where later_i, else 0       dbest_(i-1) = dbest_i - dv_i
-
-    and dv_0 = dbest_0. Of several that are equally large the first gets it all, the upper one of
-    each column and then the left one.
-
-    Rows and columns that do not fill a square are left out; their gradient is 0.
-
-    Kept for the gradients: the booleans `later_i`.
-    """
-
-    def __init__(self, size: int) -> None:
-        """Keep the square's size.
-
-        Args:
-            size: k, rows and columns.
-
-        Raises:
-            ValueError: it is below 1.
-        """
-        self.size = _checked_size(type(self).__name__, size)
-
-    def forward(
-        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
-    ) -> Array:
-        """(H, C, W, N) -> (H//k, C, W//k, N)."""
-        best, row_masks = self._along(x, 0, train)
-        out, column_masks = self._along(best, 2, train)
-        if train:
-            self._x_shape = x.shape
-            self._masks = row_masks, column_masks
-        return out
-
-    def input_gradient(self, dout: Array) -> Array:
-        """(H//k, C, W//k, N) -> (H, C, W, N)."""
-        row_masks, column_masks = self._masks
-        dbest = self._back_along(dout, 2, column_masks, (len(dout), *self._x_shape[1:]))
-        return self._back_along(dbest, 0, row_masks, self._x_shape)
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """(H, C, W) -> (H//k, C, W//k)."""
-        return _pooled_shape(type(self).__name__, self.size, input_shape)
-
-    def _along(self, x: Array, axis: int, train: bool) -> tuple[Array, list[Array]]:
-        """The largest of each k neighbours on an axis, and `later_1` ... `later_(k-1)`."""
-        best, *others = _every(x, axis, self.size)
-        masks = []
-        for value in others:
-            if train:
-                masks.append(value > best)
-            best = np.maximum(best, value)
-        return best, masks
-
-    def _back_along(self, dbest: Array, axis: int, masks: list[Array], shape: Shape) -> Array:
-        """The gradient at the input of `_along`, of that shape."""
-        dx = _like_pooled(dbest, shape, self.size)
-        dfirst, *dothers = _every(dx, axis, self.size)
-        for dvalue, later in zip(reversed(dothers), reversed(masks), strict=True):
-            np.multiply(dbest, later, out=dvalue)
-            dbest = np.subtract(dbest, dvalue, out=dfirst)
-        if not dothers:
-            dfirst[...] = dbest
-        return dx
-
-
-class AvgPool2d(Layer):
-    """The mean of each square of k x k pixels, the squares side by side.
-
-    Each of the k*k pixels of a square has a part of 1/(k*k) in it, so each gets as much of dout:
-
-        out = sum of the square / (k*k)            dx = dout / (k*k) for all of the square
-
-    Rows and columns that do not fill a square are left out; their gradient is 0.
-    """
-
-    def __init__(self, size: int) -> None:
-        """Keep the square's size.
-
-        Args:
-            size: k, rows and columns.
-
-        Raises:
-            ValueError: it is below 1.
-        """
-        self.size = _checked_size(type(self).__name__, size)
-
-    def forward(
-        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
-    ) -> Array:
-        """(H, C, W, N) -> (H//k, C, W//k, N)."""
-        if train:
-            self._x_shape = x.shape
-        out = _added(_every(_added(_every(x, 0, self.size)), 2, self.size))
-        out *= out.dtype.type(1 / self.size**2)
-        return out
-
-    def input_gradient(self, dout: Array) -> Array:
-        """(H//k, C, W//k, N) -> (H, C, W, N)."""
-        dx = _like_pooled(dout, self._x_shape, self.size)
-        dout = dout * dout.dtype.type(1 / self.size**2)
-        for drows in _every(dx, 0, self.size):
-            for dcolumns in _every(drows, 2, self.size):
-                dcolumns[...] = dout
-        return dx
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """(H, C, W) -> (H//k, C, W//k)."""
-        return _pooled_shape(type(self).__name__, self.size, input_shape)
-
-
-def _every(x: Array, axis: int, k: int) -> list[Array]:
-    """k views of every k-th row or column, from the first, from the second, ...; whole squares."""
-    stop = x.shape[axis] // k * k
-    everything = (slice(None),)
-    return [x[everything * axis + (slice(i, stop, k),)] for i in range(k)]
-
-
-def _added(arrays: list[Array]) -> Array:
-    total: Array = arrays[0].copy()
-    for array in arrays[1:]:
-        total += array
-    return total
-
-
-def _like_pooled(dout: Array, shape: Shape, k: int) -> Array:
-    """An array for the gradient at a pooling layer's input, 0 where no square reaches."""
-    whole = shape[0] % k == 0 and shape[2] % k == 0
-    return (np.empty if whole else np.zeros)(shape, dout.dtype)
-
-
-def _pooled_shape(who: str, k: int, input_shape: Shape) -> Shape:
-    if len(input_shape) != 3 or min(input_shape[0], input_shape[2]) < k:
-        raise ValueError(
-            f"{who} expected input (H, C, W) of at least {k} x {k} px, got {input_shape}"
-        )
-    height, channels, width = input_shape
-    return (height // k, channels, width // k)
-
-
-def _checked_size(who: str, size: int) -> int:
-    if size < 1:
-        raise ValueError(f"{who} expected a size of at least 1, got {size}")
-    return size

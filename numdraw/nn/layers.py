@@ -69,14 +69,15 @@ class Layer(ABC):
         """The layer's output.
 
         Args:
-            x: (..., N).
+            x: (..., N). In training it may be overwritten, so no layer may need its own output
+                later.
             train: keep what the gradients need, and do what is only done in training.
             rng: the source of the layer's random numbers; only `Dropout` in training wants one.
         """
 
     @abstractmethod
     def input_gradient(self, dout: Array) -> Array:
-        """`dx` for the `x` of the last `forward(train=True)`.
+        """`dx` for the `x` of the last `forward(train=True)`: once, after `parameter_gradients`.
 
         Args:
             dout: the gradient at the output, with the output's shape; it may be overwritten.

@@ -9,7 +9,7 @@ from numdraw.nn.checkpoint import CheckpointError
 from numdraw.nn.layers import Array, Layer, Parameter, Shape, Statistic
 
 CHUNK = 64  # examples predicted at once: enough for BLAS, and the activations stay in the cache
-MOMENTUM = 0.1  # the weight of a new batch in the running averages of statistics
+MOMENTUM = 0.1  # the weight of a new batch in the running averages of statistics; PyTorch's
 
 
 class Sequential:
@@ -19,17 +19,19 @@ class Sequential:
     `network(...)` and `to_batch_last` turn it; `forward` and `backward` work inside.
 
     All parameters stand one after another in the vector `values`, and their gradients in `grads`;
-    each layer's arrays are views into them. So an optimiser is a formula on two vectors. What
-    layers observe of a batch stands behind the gradients, and its running averages behind the
-    parameters: what is done to all of them is done to one vector.
+    each layer's arrays are views into them. So an optimiser is a formula on two vectors.
+    Statistics, which are batch norm's running averages, follow the parameters in `state`; what a
+    batch observed of them follows the gradients in `sums`. So averaging, summing and saving each
+    treat one vector.
 
     Attributes:
         layers: the layers, first to last.
         input_shape: one example's shape.
+        shapes: of an example, before the first layer and after each.
         state: (P + S,), all that training changes.
         values: (P,), its first part: the parameters.
         statistics: (S,), its rest: the running averages of what layers observe.
-        sums: (P + S,), what a batch says of each.
+        sums: (P + S,), what a batch gives for each of them.
         grads: (P,), its first part; `backward` sets it.
         observed: (S,), its rest; `forward(train=True)` sets it.
     """
@@ -49,7 +51,7 @@ class Sequential:
         self.shapes = [self.input_shape]  # what goes into each layer, and what leaves the last
         for layer in self.layers:
             self.shapes.append(layer.output_shape(self.shapes[-1]))
-        arrays = [of.value for of in self._named().values()]
+        arrays = [held.value for held in self._named().values()]
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
         parts = [np.zeros(0, dtype), *(array.ravel() for array in arrays)]
         self.state = np.concatenate(parts, dtype=dtype)
@@ -58,9 +60,9 @@ class Sequential:
     def _bind(self) -> None:
         """Make `sums`, and every parameter and statistic a view into `state` and `sums`."""
         named = self._named().values()
-        for of, view in zip(named, _views(self.state, named), strict=True):
-            of.value = view
-        parameters = sum(of.value.size for of in named if isinstance(of, Parameter))
+        for held, view in zip(named, _views(self.state, named), strict=True):
+            held.value = view
+        parameters = sum(held.value.size for held in named if isinstance(held, Parameter))
         self.values, self.statistics = self.state[:parameters], self.state[parameters:]
         self.sum_into(np.zeros_like(self.state))
 
@@ -73,11 +75,11 @@ class Sequential:
         self.sums = sums
         self.grads, self.observed = sums[: self.values.size], sums[self.values.size :]
         named = self._named().values()
-        for of, view in zip(named, _views(sums, named), strict=True):
-            if isinstance(of, Parameter):
-                of.grad = view
+        for held, view in zip(named, _views(sums, named), strict=True):
+            if isinstance(held, Parameter):
+                held.grad = view
             else:
-                of.observed = view
+                held.observed = view
 
     def layer_names(self) -> list[str]:
         """A name a layer: its class and how many of that class came before: linear1, relu1, ..."""
@@ -192,7 +194,7 @@ class Sequential:
 
     def arrays(self) -> dict[str, Array]:
         """A copy of every parameter and statistic, by `layer.param`."""
-        return {name: of.value.copy() for name, of in self._named().items()}
+        return {name: held.value.copy() for name, held in self._named().items()}
 
     def load_arrays(self, arrays: Mapping[str, Array], where: str = "arrays") -> None:
         """Take over the parameters and statistics of a weights file.
@@ -205,7 +207,7 @@ class Sequential:
             CheckpointError: a name, shape or dtype differs, or a number is not finite.
                 The network is as before.
         """
-        values = {name: of.value for name, of in self._named().items()}
+        values = {name: held.value for name, held in self._named().items()}
         if set(arrays) != set(values):
             raise CheckpointError(
                 f"{where} expected the arrays {sorted(values)}, got {sorted(arrays)}"
@@ -243,7 +245,7 @@ class Sequential:
 def _views(vector: Array, named: Iterable[Parameter | Statistic]) -> Iterator[Array]:
     """Views into a vector, one after another, with the shapes of those values."""
     start = 0
-    for of in named:
-        stop = start + of.value.size
-        yield vector[start:stop].reshape(of.value.shape)
+    for held in named:
+        stop = start + held.value.size
+        yield vector[start:stop].reshape(held.value.shape)
         start = stop

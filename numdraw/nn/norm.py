@@ -20,12 +20,12 @@ class BatchNorm(Layer):
 
         dweight = sum of dout * xhat        dbias = sum of dout        dxhat = weight * dout
 
-    x reaches xhat on three ways: by itself, through the mean and through the variance. Write
+    x reaches xhat in three ways: by itself, through the mean and through the variance. Write
     r = 1 / sqrt(variance + eps), and let x[j] alone change by a small e. Then the mean changes by
     e/n; the variance by 2/n * (x[j] - mean) * e (the mean's own change cancels, for the x - mean
     sum to 0); r by -r**3/2 times that, which is -r**2/n * xhat[j] * e; and so
 
-        dxhat[i] / dx[j] = r * ((1 where i = j) - 1/n - xhat[i] * xhat[j] / n)
+        slope of xhat[i] in x[j] = r * ((1 where i = j) - 1/n - xhat[i] * xhat[j] / n)
 
     Summed over i, each with its dxhat[i]:
 
@@ -37,13 +37,14 @@ class BatchNorm(Layer):
     `Sequential.update_statistics` moves the averages. A batch that is trained in micro-batches is
     normalised in each of them by itself, and the average of what they observed counts.
 
-    In place when training: x and dout are overwritten. Kept for the gradients: xhat and r.
+    In place when training: x, dout and the kept xhat are overwritten, so `input_gradient` can be
+    asked for once a `forward`. Kept for the gradients: xhat and r.
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015, algorithms 1 and 2; Hoffer, Hubara and
     Soudry, "Train longer, generalize better", 2017, section 4, for normalising in small parts.
     """
 
-    EPS = 1e-5
+    EPS = 1e-5  # keeps the division from 0; PyTorch's
 
     def __init__(self, features: int, *, dtype: npt.DTypeLike = np.float32) -> None:
         """Start as the identity on normalised data.
@@ -73,7 +74,10 @@ class BatchNorm(Layer):
             return out.reshape(x.shape)
         n = groups.size // groups.shape[1]
         if n < 2:
-            raise ValueError("BatchNorm expected at least 2 values a feature in training, got 1")
+            raise ValueError(
+                "BatchNorm expected at least 2 values a feature in training, got 1; "
+                "choose a batch size that leaves no single example"
+            )
         mean = np.einsum("hcl->c", groups) / n
         groups -= mean[:, None]
         variance = np.einsum("hcl,hcl->c", groups, groups) / n
@@ -97,6 +101,7 @@ class BatchNorm(Layer):
         """(D, N) or (H, C, W, N), unchanged; after `parameter_gradients`, whose sums it needs."""
         groups = _groups(dout)
         n = groups.size // groups.shape[1]
+        # dx = r * weight * (dout - xhat * dweight / n - dbias / n), in place of dout
         self._xhat *= (self.weight.grad / n)[:, None]
         groups -= self._xhat
         groups -= (self.bias.grad / n)[:, None]

@@ -2,7 +2,7 @@
 
 A batch is cut into micro-batches of a fixed size, small enough that what a layer keeps stays in
 the processor's cache. Threads take them as they come, each with a replica of the network that
-shares the parameters' values; NumPy lets go of the interpreter while it computes. Each micro-batch
+shares the parameters' values; NumPy releases the GIL while it computes. Each micro-batch
 has a vector of its own for its gradients, and at the end these are summed in the order of the
 micro-batches. Floating-point sums depend on their order and on nothing else here, so the result is
 the same, bit for bit, on one thread or on many, as long as BLAS itself uses one
@@ -29,9 +29,13 @@ from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import Sequential
 from numdraw.nn.optim import PART
 
-# Of glibc's malloc.h, and bytes. The threshold is the highest that it takes.
+# mallopt's parameters, numbered as in glibc's malloc.h, and their new values in bytes.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-MALLOPT = {M_TRIM_THRESHOLD: 1 << 30, M_TOP_PAD: 1 << 26, M_MMAP_THRESHOLD: 1 << 25}
+MALLOPT = {
+    M_TRIM_THRESHOLD: 1 << 30,  # free memory kept at the heap's end: more than a step frees
+    M_TOP_PAD: 1 << 26,  # by how much the heap grows at once: more than a step takes
+    M_MMAP_THRESHOLD: 1 << 25,  # larger arrays are mapped by themselves; glibc takes no more
+}
 
 Load: TypeAlias = Callable[[int, slice], tuple[Array, Array, np.random.Generator]]
 

@@ -12,12 +12,13 @@ from torch.nn.functional import cross_entropy
 from benchmarks.parts import nets
 from benchmarks.parts.side import timed
 from numdraw import models
-from numdraw.nn.conv import Conv2d, MaxPool2d
+from numdraw.nn.conv import Conv2d
 from numdraw.nn.inference import Inference
 from numdraw.nn.layers import Array, Dropout, Flatten, Layer, Linear, ReLU
 from numdraw.nn.network import Sequential
 from numdraw.nn.norm import BatchNorm
 from numdraw.nn.parallel import keep_freed_memory
+from numdraw.nn.pool import MaxPool2d
 
 LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
 NAMES = {"mean": "running_mean", "variance": "running_var"}  # of what is not called the same
