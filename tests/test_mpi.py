@@ -248,6 +248,10 @@ class Stuck:
     def Dup(self) -> "Stuck":
         return self
 
+    def Iallreduce(self, vector: Any, total: Any) -> "Request":
+        total[:] = vector
+        return Request()
+
     def Isend(self, content: Any, dest: int) -> None:
         pass
 
@@ -310,7 +314,7 @@ def test_a_rank_that_waits_while_mpirun_ends_the_run_says_once_how_to_go_on(
         if signal.SIGCONT in signals:
             os.kill(os.getpid(), signal.SIGCONT)
         asked += [number for number in signals if number != signal.SIGCONT]
-        ranks._wait(Request())
+        ranks.sum(np.zeros(1))
     assert signal.getsignal(signal.SIGCONT) is before
     assert capsys.readouterr().err == spoken
     assert not spoken or (tmp_path / "terminal").read_text() == spoken
