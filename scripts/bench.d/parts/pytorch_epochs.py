@@ -21,7 +21,7 @@ from numdraw.metrics import error_rate
 from numdraw.nn.layers import Array
 from numdraw.nn.optim import OneCycle
 from numdraw.nn.parallel import cores
-from numdraw.training import MICRO_BATCH, ORDER, PARAMETERS, Options
+from numdraw.training import MICRO_BATCHES, ORDER, PARAMETERS, Options
 
 TRIAL = 30  # batches, to see whether images are better made ahead
 CHUNK = 500  # images validated at once
@@ -119,7 +119,10 @@ class Recipe:
 
     def _warped(self, indices: Array, batch: int, k: int) -> tuple[Array, Array]:
         """As `Training.step` makes a micro-batch."""
-        rng, examples = self.options.rng(MICRO_BATCH, self.done, batch, k), self.train.take(indices)
+        rng, examples = (
+            self.options.rng(MICRO_BATCHES, self.done, batch, k),
+            self.train.take(indices),
+        )
         return augment(examples.images, self.options.augmentation, rng=rng), examples.labels
 
     def _joined(
