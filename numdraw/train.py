@@ -40,6 +40,7 @@ from numdraw.data import data_folder, find_split, read_split, split_validation
 from numdraw.metrics import scores
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.nn.parallel import cores, keep_freed_memory, one_blas_thread
+from numdraw.nn.team import can_fork
 from numdraw.progress import Progress, TrainingLog
 from numdraw.training import DEFAULT_RECIPE, RECIPES, Options, Training, TrainingError
 
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     hidden = " ".join(map(str, RECIPES["mlp"].hidden))
     add("--hidden", type=_positive, nargs="+", help=f"an mlp's units a hidden layer ({hidden})")
     add("--validation", type=_positive, help=f"images to hold out ({defaults.validation})")
-    add("--threads", type=_positive, default=cores(), help="threads to use (one a core)")
+    add("--threads", type=_positive, default=cores(), help="how many work at once (one a core)")
     add("--mpi", action="store_true", default=False, help="train with the others of an mpirun")
     add("--no-test", action="store_true", default=False, help="leave the test files unread")
     add("--log", type=_file, default=None, help="append JSON lines to this file")
@@ -116,7 +117,10 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
         fix="install and copy the same everywhere",
     )
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
-    with Training(options, train, valid, threads=args.threads, group=ranks) as training:
+    processes = can_fork() and not args.mpi  # MPI's libraries need not survive a fork
+    with Training(
+        options, train, valid, threads=args.threads, processes=processes, group=ranks
+    ) as training:
         if saved is not None:
             training.load(*saved, where=str(checkpoint))
 
@@ -132,7 +136,7 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
         progress.say(training.network.summary())
         progress.say(
             f"{len(train):,} images to train on, {len(valid):,} to validate on; "
-            f"{args.threads} threads; checkpoint {checkpoint}"
+            f"{args.threads} {'processes' if processes else 'threads'}; checkpoint {checkpoint}"
         )
         if args.mpi:
             progress.say(f"{ranks.size} ranks; if one dies, {ranks.way_on.rstrip()}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import CHUNK
 from numdraw.nn.optim import AdamW, OneCycle
 from numdraw.nn.parallel import Group, ParallelGradient
+from numdraw.nn.team import ProcessTeam, Team
 
 # Each use of random numbers has a stream of its own: a generator is made from the seed, the
 # stream, and where in the training it is. So they do not depend on threads or on interruptions.
@@ -158,7 +160,7 @@ DEFAULT_RECIPE = "convnet"
 class Training:
     """A network on its way from random parameters to the best that validation has seen.
 
-    A context, which has threads. In it: `step` until `batch == batches`, then `end_epoch`, until
+    A context, which has workers. In it: `step` until `batch == batches`, then `end_epoch`, until
     `finished`; then `keep_best`. Between any two calls `state` holds all that another `Training`
     needs to go on to the same parameters, bit for bit.
 
@@ -179,6 +181,7 @@ class Training:
         valid: Examples,
         *,
         threads: int,
+        processes: bool = False,
         group: Group | None = None,
     ) -> None:
         """Draw the first parameters, and the order of the images.
@@ -188,26 +191,39 @@ class Training:
             train: learnt from.
             valid: chooses the best epoch.
             threads: how many work at once; the result does not depend on it.
+            processes: whether each but the first is a process, which is faster; see `can_fork`.
             group: the processes that train together, each with a `Training` of the same options
                 and data, of which it calls the same methods; None if this one is alone.
         """
         self.options = options
         self.train = train
         self.valid = valid
+        self.threads = threads
+        self._team = ProcessTeam(threads) if processes else Team(threads)
         self.network = models.build(options.architecture(), rng=options.rng(PARAMETERS))
+        self.network.move_to(self._team.zeros)
         self.averaged = self.network
         if options.averaging:
             self.averaged = models.build(options.architecture(), rng=None)
             self.averaged.state[:] = self.network.state
         self.optimizer = AdamW(
-            self.network.values, self.network.grads, weight_decay=options.weight_decay
+            self.network.values,
+            self.network.grads,
+            weight_decay=options.weight_decay,
+            team=self._team,
         )
         self.batches = math.ceil(len(train) / options.batch_size)
         steps = self.batches * options.epochs
         self.schedule = OneCycle(options.lr, steps, warmup=int(options.warmup * steps))
-        loss = SoftmaxCrossEntropy(options.label_smoothing)
+        self._group = group
         self._gradient = ParallelGradient(
-            self.network, loss, micro_batch=models.MICRO_BATCH, threads=threads, group=group
+            self.network,
+            SoftmaxCrossEntropy(options.label_smoothing),
+            self._load,
+            batch_size=options.batch_size,
+            micro_batch=models.MICRO_BATCH,
+            team=self._team,
+            group=group,
         )
         self.epoch = 0
         self.batch = 0
@@ -231,22 +247,15 @@ class Training:
         Raises:
             TrainingError: the loss or its gradient is not finite.
         """
-        options, where = self.options, (self.epoch, self.batch)
-        start = self.batch * options.batch_size
-        batch = self._order[start : start + options.batch_size]
-
-        def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
-            rng, indices = options.rng(MICRO_BATCHES, *where, k), batch[part]
-            examples = self.train.take(indices)
-            return augment(examples.images, options.augmentation, rng=rng), examples.labels, rng
-
-        loss = self._gradient(len(batch), load)
+        start = self.batch * self.options.batch_size
+        batch = self._order[start : start + self.options.batch_size]
+        loss = self._gradient(len(batch), batch, self.epoch, self.batch)
         if not math.isfinite(loss):
             raise self._diverged(f"{loss} in batch {self.batch + 1}")
         grads = self.network.grads
         if not math.isfinite(grads @ grads):  # before they get into the parameters
             raise self._diverged(f"a gradient of NaN or inf in batch {self.batch + 1}")
-        self.optimizer.step(self.schedule(self.optimizer.steps), self._gradient.executor)
+        self.optimizer.step(self.schedule(self.optimizer.steps))
         self._average()
         self.loss_sum += loss * len(batch)
         self.batch += 1
@@ -289,10 +298,11 @@ class Training:
             part = slice(start, start + CHUNK)
             logits[part] = self.averaged(models.as_images(images[part]))
 
-        group = self._gradient.group
+        group = self._group
         starts = range(0, len(images), CHUNK)
         mine = starts if group is None else starts[group.rank :: group.size]
-        list(self._gradient.executor.map(work, mine))
+        with ThreadPoolExecutor(self.threads) as executor:  # other processes have no new images
+            list(executor.map(work, mine))
         if group is not None:
             group.sum(logits)  # each row is one process's, and 0 in all others
         return logits
@@ -381,12 +391,19 @@ class Training:
         )
 
     def __enter__(self) -> "Training":
-        """Itself; leaving the context ends the threads."""
+        """Itself; leaving the context ends the workers."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End the threads."""
-        self._gradient.close()
+        """End the workers."""
+        self._team.close()
+
+    def _load(
+        self, k: int, part: slice, batch: Array, *where: int
+    ) -> tuple[Array, Array, np.random.Generator]:
+        """The kth micro-batch of a batch: its warped images, their labels, its random numbers."""
+        rng, examples = self.options.rng(MICRO_BATCHES, *where, k), self.train.take(batch[part])
+        return augment(examples.images, self.options.augmentation, rng=rng), examples.labels, rng
 
     def _average(self) -> None:
         """Move the averaged state a step: an exponential moving average (EMA) of the network's.

@@ -28,7 +28,8 @@ from numdraw.nn import (
 )
 from numdraw.nn import classifier as module
 from numdraw.nn.layers import Array, Shape
-from numdraw.nn.parallel import ParallelGradient, cores
+from numdraw.nn.parallel import cores
+from numdraw.nn.team import Team
 
 ROOT = Path(__file__).parent.parent
 
@@ -324,12 +325,12 @@ def test_as_many_threads_work_as_asked_for(
 ) -> None:
     counts = []
 
-    class Spy(ParallelGradient):
-        def __init__(self, *args: Any, threads: int, **options: Any) -> None:
-            counts.append(threads)
-            super().__init__(*args, threads=threads, **options)
+    class Spy(Team):
+        def __init__(self, size: int) -> None:
+            counts.append(size)
+            super().__init__(size)
 
-    monkeypatch.setattr(module, "ParallelGradient", Spy)
+    monkeypatch.setattr(module, "Team", Spy)
     small(threads=threads, max_iter=1).fit(*blobs())
     assert counts == [expected]
 
@@ -372,9 +373,9 @@ def test_learning_rate_is_the_schedules(
     rates = []
 
     class Spy(AdamW):
-        def step(self, lr: float, executor: Any = None) -> None:
+        def step(self, lr: float) -> None:
             rates.append(lr)
-            super().step(lr, executor)
+            super().step(lr)
 
     monkeypatch.setattr(module, "AdamW", Spy)
     small(learning_rate=schedule, learning_rate_init=0.1, batch_size=40, max_iter=2).fit(*blobs())

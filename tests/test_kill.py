@@ -1,6 +1,7 @@
 """Trainings that are killed at any moment go on to the same bytes; full and read-only disks."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from numdraw.nn.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parent.parent
 KILLS = int(os.environ.get("NUMDRAW_KILLS", "24"))  # of random moments; each takes half a second
-OPTIONS = ["--arch", "lenet", "--epochs", "12", "--batch-size", "64", "--validation", "100"]
+OPTIONS = ["--arch", "lenet", "--epochs", "12", "--batch-size", "128", "--validation", "100"]
 OPTIONS += ["--threads", "1", "--quiet"]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -109,6 +110,27 @@ def test_killed_before_its_last_call_a_training_needs_only_to_be_told_to_go_on(
     subprocess.run([sys.executable, "-c", KILLED_AT, "43", *arguments(made_data, out)], env=ENV)
     assert out.read_bytes() == whole[0]
     assert sorted(os.listdir(tmp_path)) == ["digits.checkpoint.npz", "digits.npz"]
+    assert finish(made_data, out) == whole[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_a_training_whose_helper_is_killed_says_so_and_goes_on_to_the_same_bytes(
+    made_data: Path, tmp_path: Path, whole: tuple[bytes, float]
+) -> None:
+    out = tmp_path / "digits.npz"
+    arguments = ["--data", str(made_data), "--out", str(out), *OPTIONS, "--threads", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "numdraw.train", *arguments],
+        env=ENV, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip  # shorter so
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (helpers := children.read_text().split()):
+        assert process.poll() is None
+    os.kill(int(helpers[0]), signal.SIGKILL)
+    message = process.communicate()[1]
+    assert process.returncode == 1
+    assert "numdraw.train: worker 1 of 2 expected to go on, got its end by signal 9" in message
+    assert f"\ngo on with: python -m numdraw.train --resume --out {out} " in message
     assert finish(made_data, out) == whole[0]
 
 

@@ -1,9 +1,8 @@
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
-from numdraw.nn.optim import PART, SGD, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule
+from numdraw.nn.optim import SGD, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule
+from numdraw.nn.team import ALONE, Team
 
 
 def test_sgd_two_steps_by_hand() -> None:
@@ -32,15 +31,15 @@ def test_adamw_two_steps_by_hand() -> None:
 @pytest.mark.parametrize("kind", [SGD, AdamW])
 def test_threads_give_the_same_bits(kind: type[Optimizer]) -> None:
     rng = np.random.default_rng(0)
-    start = rng.normal(size=3 * PART + 17).astype(np.float32)
+    start = rng.normal(size=ALONE + 17).astype(np.float32)
     grads = rng.normal(size=start.size).astype(np.float32)
     results = []
-    with ThreadPoolExecutor(3) as executor:
-        for run in (None, executor):
+    with Team(3) as threads:
+        for team in (None, threads):
             values = start.copy()
-            optimizer = kind(values, grads)
+            optimizer = kind(values, grads, team=team)
             for _ in range(3):
-                optimizer.step(0.01, run)
+                optimizer.step(0.01)
             results.append(values)
     assert (results[0] == results[1]).all()
     assert (results[0] != start).all()

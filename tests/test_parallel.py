@@ -9,20 +9,29 @@ from numdraw.nn.layers import Array, Dropout, Linear, ReLU
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import MOMENTUM, Sequential
 from numdraw.nn.norm import BatchNorm
+from numdraw.nn.optim import AdamW
 from numdraw.nn.parallel import ParallelGradient, cores, one_blas_thread
+from numdraw.nn.team import ProcessTeam, Team
 
 RNG = np.random.default_rng(0)
 EXAMPLES, LABELS = RNG.normal(size=(50, 6)), RNG.integers(0, 3, 50)
 
 
-def network(p: float = 0.0, dtype: type = np.float64) -> Sequential:
+def network(p: float = 0.0, dtype: type = np.float64, hidden: int = 8) -> Sequential:
     rng = np.random.default_rng(1)
-    layers = [Linear(6, 8, rng=rng, dtype=dtype), ReLU(), Dropout(p)]
-    return Sequential([*layers, Linear(8, 3, rng=rng, dtype=dtype)], (6,))
+    layers = [Linear(6, hidden, rng=rng, dtype=dtype), ReLU(), Dropout(p)]
+    return Sequential([*layers, Linear(hidden, 3, rng=rng, dtype=dtype)], (6,))
 
 
-def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
-    return EXAMPLES[part], LABELS[part], np.random.default_rng([7, k])
+def load(k: int, part: slice, seed: int = 7) -> tuple[Array, Array, np.random.Generator]:
+    return EXAMPLES[part].copy(), LABELS[part], np.random.default_rng([seed, k])
+
+
+def alone(net: Sequential, *, batch_size: int = 50, micro_batch: int = 8) -> ParallelGradient:
+    return ParallelGradient(
+        net, SoftmaxCrossEntropy(), load, batch_size=batch_size, micro_batch=micro_batch,
+        team=Team(1),
+    )  # fmt: skip  # shorter so
 
 
 def test_micro_batches_sum_to_the_whole_batch() -> None:
@@ -32,53 +41,78 @@ def test_micro_batches_sum_to_the_whole_batch() -> None:
     value, dlogits = loss(whole.forward(x, train=True, rng=np.random.default_rng(0)), LABELS)
     whole.backward(dlogits)
     # 50 = 3 * 16 + 2: the last micro-batch is smaller, and must weigh less
-    gradient = ParallelGradient(parts, loss, micro_batch=16, threads=2)
-    assert gradient(50, load) == pytest.approx(value)
+    with Team(2) as team:
+        gradient = ParallelGradient(parts, loss, load, batch_size=50, micro_batch=16, team=team)
+        assert gradient(50) == pytest.approx(value)
     assert parts.grads == pytest.approx(whole.grads)
-    gradient.close()
 
 
-@pytest.mark.parametrize("threads", [2, 5])
-def test_threads_give_the_same_bits(threads: int) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # the tests have threads
+@pytest.mark.parametrize("kind", [Team, ProcessTeam])
+@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize("hidden", [8, 40_000])  # too short to share out, and not
+def test_any_workers_give_the_same_bits(kind: type[Team], size: int, hidden: int) -> None:
     results = []
     with one_blas_thread():
-        for count in (1, threads):
-            net = network(0.5, np.float32)
-            gradient = ParallelGradient(net, SoftmaxCrossEntropy(), micro_batch=8, threads=count)
-            losses = [gradient(50, load) for _ in range(3)]
-            results.append((losses, net.grads.copy()))
-            gradient.close()
+        for team in (Team(1), kind(size)):
+            net = network(0.5, np.float32, hidden)
+            net.move_to(team.zeros)
+            gradient = ParallelGradient(
+                net, SoftmaxCrossEntropy(), load, batch_size=50, micro_batch=8, team=team
+            )
+            optimizer = AdamW(net.values, net.grads, team=team)
+            losses = []
+            for seed in range(3):
+                losses.append(gradient(50, seed))
+                optimizer.step(0.01)
+            results.append((losses, net.grads.copy(), net.values.copy()))
+            team.close()
     assert results[0][0] == results[1][0]
-    assert (results[0][1] == results[1][1]).all()
-    assert results[0][1].any()
+    for one, other in zip(results[0][1:], results[1][1:], strict=True):
+        assert (one == other).all()
+        assert one.any()
+
+
+def test_a_network_that_other_processes_do_not_see_is_refused() -> None:
+    team = ProcessTeam(2)
+    with pytest.raises(ValueError, match=r"ParallelGradient expected an array that all processes"):
+        ParallelGradient(
+            network(), SoftmaxCrossEntropy(), load, batch_size=50, micro_batch=8, team=team
+        )
 
 
 def test_a_smaller_batch_forgets_the_larger_one() -> None:
     net = network()
-    gradient = ParallelGradient(net, SoftmaxCrossEntropy(), micro_batch=8, threads=1)
-    gradient(8, load)
+    gradient = alone(net, micro_batch=8)
+    gradient(8)
     expected = net.grads.copy()
-    gradient(50, load)
-    gradient(8, load)
+    gradient(50)
+    gradient(8)
     assert (net.grads == expected).all()
-    gradient.close()
 
 
-def test_an_error_in_a_thread_reaches_the_caller() -> None:
-    gradient = ParallelGradient(network(), SoftmaxCrossEntropy(), micro_batch=8, threads=2)
-
+def test_an_error_in_a_worker_reaches_the_caller() -> None:
     def fail(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
-        raise OSError("disk gone")
+        raise OSError(f"micro-batch {k} is gone")
 
-    with pytest.raises(OSError, match="disk gone"):
-        gradient(50, fail)
-    gradient.close()
+    with Team(2) as team:
+        gradient = ParallelGradient(
+            network(), SoftmaxCrossEntropy(), fail, batch_size=50, micro_batch=8, team=team
+        )
+        with pytest.raises(OSError, match="micro-batch 0 is gone"):
+            gradient(50)
 
 
-@pytest.mark.parametrize(("micro_batch", "threads"), [(0, 1), (1, 0)])
-def test_nothing_below_one_is_taken(micro_batch: int, threads: int) -> None:
-    with pytest.raises(ValueError, match="expected micro_batch and threads of at least 1"):
-        ParallelGradient(network(), SoftmaxCrossEntropy(), micro_batch=micro_batch, threads=threads)
+@pytest.mark.parametrize(("batch_size", "micro_batch"), [(0, 1), (1, 0)])
+def test_nothing_below_one_is_taken(batch_size: int, micro_batch: int) -> None:
+    with pytest.raises(ValueError, match="expected batch_size and micro_batch of at least 1"):
+        alone(network(), batch_size=batch_size, micro_batch=micro_batch)
+
+
+def test_a_batch_larger_than_planned_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a batch of at most 50, got 51"):
+        alone(network())(51)
 
 
 def test_blas_has_one_thread_until_the_last_that_wants_it_so_leaves() -> None:
@@ -118,9 +152,11 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatc
 
 def test_statistics_are_the_parts_averages_by_their_sizes() -> None:
     net = Sequential([BatchNorm(6, dtype=np.float64)], (6,))
-    gradient = ParallelGradient(net, SoftmaxCrossEntropy(), micro_batch=16, threads=2)
-    gradient(50, lambda k, part: (EXAMPLES[part].copy(), LABELS[part], np.random.default_rng(0)))
-    gradient.close()
+    with Team(2) as team:
+        gradient = ParallelGradient(
+            net, SoftmaxCrossEntropy(), load, batch_size=50, micro_batch=16, team=team
+        )
+        gradient(50)
     parts = [EXAMPLES[start : start + 16] for start in range(0, 50, 16)]
     variance = sum(len(part) / 50 * part.var(axis=0, ddof=1) for part in parts)
     assert net.observed == pytest.approx(np.concatenate([EXAMPLES.mean(axis=0), variance]))
@@ -156,12 +192,13 @@ def test_a_group_finds_what_one_process_finds(size: int) -> None:
 
     def gradient(group: Thread | None) -> tuple[float, Array, Array]:
         network = net()
-        work = ParallelGradient(
-            network, SoftmaxCrossEntropy(), micro_batch=16, threads=2, group=group
-        )
-        work(16, load)  # one micro-batch: most of the group have none
-        loss = work(50, load)
-        work.close()
+        with Team(2) as team:
+            work = ParallelGradient(
+                network, SoftmaxCrossEntropy(), load, batch_size=50, micro_batch=16, team=team,
+                group=group,
+            )  # fmt: skip  # shorter so
+            work(16)  # one micro-batch: most of the group have none
+            loss = work(50)
         return loss, network.sums, network.state
 
     vectors: dict[int, Array] = {}

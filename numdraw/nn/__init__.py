@@ -1,8 +1,8 @@
 """A neural network library in NumPy whose every gradient is written out by hand.
 
-Read it in this order: `layers`, `conv`, `pool`, `norm`, `losses`, `network`, `optim`, `parallel`,
-`inference`, `checkpoint`; `gradcheck` holds each gradient against the slope of the loss, and
-`classifier` is all of it behind `fit` and `predict`.
+Read it in this order: `layers`, `conv`, `pool`, `norm`, `losses`, `network`, `team`, `optim`,
+`parallel`, `inference`, `checkpoint`; `gradcheck` holds each gradient against the slope of the
+loss, and `classifier` is all of it behind `fit` and `predict`.
 
 The batch comes last: an array is (features, N), one example a column, so that a layer is
 `out = weight @ x + bias` as in the textbooks. Images are (H, C, W, N): see `conv` for the reason.
@@ -39,6 +39,7 @@ from numdraw.nn.norm import BatchNorm
 from numdraw.nn.optim import SGD, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule
 from numdraw.nn.parallel import ParallelGradient
 from numdraw.nn.pool import AvgPool2d, MaxPool2d
+from numdraw.nn.team import ProcessTeam, Team
 
 __all__ = [
     "SGD",
@@ -60,11 +61,13 @@ __all__ = [
     "Optimizer",
     "ParallelGradient",
     "Parameter",
+    "ProcessTeam",
     "ReLU",
     "Schedule",
     "Sequential",
     "SoftmaxCrossEntropy",
     "Statistic",
+    "Team",
     "load_checkpoint",
     "log_softmax",
     "save_checkpoint",

@@ -9,7 +9,6 @@ import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -32,6 +31,7 @@ from numdraw.nn.losses import SoftmaxCrossEntropy, softmax
 from numdraw.nn.network import Sequential
 from numdraw.nn.optim import SGD, AdamW, Optimizer
 from numdraw.nn.parallel import Load, ParallelGradient, cores, one_blas_thread
+from numdraw.nn.team import Team
 
 WARMUP = 0.25  # the share of a one-cycle schedule's steps over which the learning rate rises
 MICRO_BATCH = 64  # examples; what layers keep of 64 rows of 784 numbers fits into 1 MiB
@@ -284,21 +284,22 @@ class Classifier:
         """Train `network_` until there is a reason to stop; its threads end with the call."""
         labels = self._as_indices(y)
         train, valid = self._split(labels)
-        optimizer, rates = self._optimizer(), self._rates(epochs, len(train))
-        gradient = ParallelGradient(
-            self.network_,
-            SoftmaxCrossEntropy(),
-            micro_batch=MICRO_BATCH,
-            threads=cores() if self.threads is None else self.threads,
-        )
         best, best_state, since_better = -math.inf, self.network_.state.copy(), 0
-        with one_blas_thread(), closing(gradient):
+        with one_blas_thread(), Team(cores() if self.threads is None else self.threads) as team:
+            optimizer, rates = self._optimizer(team), self._rates(epochs, len(train))
+            gradient = ParallelGradient(
+                self.network_,
+                SoftmaxCrossEntropy(),
+                self._loader(examples, labels),
+                batch_size=min(self.batch_size, len(train)),
+                micro_batch=MICRO_BATCH,
+                team=team,
+            )
             for _ in range(epochs):
                 loss = 0.0
                 for number, batch in enumerate(self._batches(train)):
-                    load = self._loader(examples, labels, batch, number)
-                    loss += gradient(len(batch), load) * len(batch) / len(train)
-                    optimizer.step(next(rates), gradient.executor)
+                    loss += gradient(len(batch), batch, number) * len(batch) / len(train)
+                    optimizer.step(next(rates))
                 record = self._note(loss, examples[valid], labels[valid])
                 merit = record.get("validation_score", -loss)
                 since_better = 0 if merit >= best + self.tol else since_better + 1
@@ -317,12 +318,14 @@ class Classifier:
         size = self.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def _loader(self, examples: Array, labels: Array, batch: Array, number: int) -> Load:
+    def _loader(self, examples: Array, labels: Array) -> Load:
         """What loads the micro-batches of a batch, each with random numbers of its own."""
-        where = (MICRO_BATCHES, self.n_iter_, number)
 
-        def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
-            return examples[batch[part]], labels[batch[part]], self._rng(*where, k)
+        def load(
+            k: int, part: slice, batch: Array, number: int
+        ) -> tuple[Array, Array, np.random.Generator]:
+            rng = self._rng(MICRO_BATCHES, self.n_iter_, number, k)
+            return examples[batch[part]], labels[batch[part]], rng
 
         return load
 
@@ -369,11 +372,11 @@ class Classifier:
             )
         return np.searchsorted(self.classes_, y)
 
-    def _optimizer(self) -> Optimizer:
+    def _optimizer(self, team: Team) -> Optimizer:
         """The solver, remembering what it did in the last `partial_fit`."""
         network = self.network_
         kind = partial(SGD, momentum=self.momentum) if self.solver == "sgd" else AdamW
-        optimizer = kind(network.values, network.grads, weight_decay=self.weight_decay)
+        optimizer = kind(network.values, network.grads, weight_decay=self.weight_decay, team=team)
         if (
             self._steps and self._solver_state.keys() == optimizer.state().keys()
         ):  # no other solver's

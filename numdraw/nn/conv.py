@@ -178,8 +178,10 @@ class Conv2d(Layer):
         for j in range(self.kernel):
             here, there = self._inside(j, width, columns)
             cols[:, j, :, here] = x[:, :, there]
-            cols[:, j, :, : here.start] = 0
-            cols[:, j, :, here.stop :] = 0
+            if here.start > 0:
+                cols[:, j, :, : here.start] = 0
+            if here.stop < columns:
+                cols[:, j, :, here.stop :] = 0
         return cols.reshape(height, self.kernel * channels, columns * n)
 
     def _columns_gradient(self, dcols: Array) -> Array:

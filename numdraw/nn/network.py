@@ -1,7 +1,8 @@
 """A network: layers one after another, their parameters packed in one vector."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,16 +56,27 @@ class Sequential:
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
         parts = [np.zeros(0, dtype), *(array.ravel() for array in arrays)]
         self.state = np.concatenate(parts, dtype=dtype)
-        self._bind()
+        self._bind(np.zeros_like(self.state))
 
-    def _bind(self) -> None:
-        """Make `sums`, and every parameter and statistic a view into `state` and `sums`."""
+    def move_to(self, zeros: Callable[[int, np.dtype[Any]], Array]) -> None:
+        """Move `state` and `sums` to other memory; what was taken of them before is left behind.
+
+        Args:
+            zeros: given a size and a dtype, returns a vector of zeros; `Team.zeros`.
+        """
+        size, dtype = self.state.size, self.state.dtype
+        state, self.state = self.state, zeros(size, dtype)
+        self.state[:] = state
+        self._bind(zeros(size, dtype))
+
+    def _bind(self, sums: Array) -> None:
+        """Make every parameter and statistic a view into `state` and `sums`."""
         named = self._named().values()
         for held, view in zip(named, _views(self.state, named), strict=True):
             held.value = view
         parameters = sum(held.value.size for held in named if isinstance(held, Parameter))
         self.values, self.statistics = self.state[:parameters], self.state[parameters:]
-        self.sum_into(np.zeros_like(self.state))
+        self.sum_into(sums)
 
     def sum_into(self, sums: Array) -> None:
         """Make `backward` write the gradients, and `forward` what it observes, to another vector.
@@ -181,7 +193,7 @@ class Sequential:
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         twin.layers = [layer.replica() for layer in self.layers]
-        twin._bind()
+        twin._bind(np.zeros_like(self.state))
         return twin
 
     def __copy__(self) -> "Sequential":

@@ -1,20 +1,18 @@
 """Optimisers, which turn gradients into steps, and schedules, which say how long a step is.
 
 An optimiser is a formula applied to every parameter alike, so it works on the one vector that
-a `Sequential` keeps them in, in parts that stay in the processor's cache and can go to threads:
-the parts do not touch one another, and the result is the same bit for bit however they are run.
+a `Sequential` keeps them in, in parts that stay in the processor's cache and can go to the workers
+of a `Team`: the parts do not touch one another, and the result is the same, bit for bit, whoever
+does them.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 
 import numpy as np
 
 from numdraw.nn.layers import Array
-
-PART = 32 * 1024  # parameters updated at once: six float32 vectors of it stay in 1 MiB of L2
+from numdraw.nn.team import Team
 
 
 class Optimizer(ABC):
@@ -26,25 +24,38 @@ class Optimizer(ABC):
         steps: how many steps were taken.
     """
 
-    def __init__(self, values: Array, grads: Array) -> None:
+    def __init__(self, values: Array, grads: Array, team: Team | None = None) -> None:
         """Stand at step 0.
 
         Args:
             values: (P,), `Sequential.values`.
             grads: (P,), `Sequential.grads`.
+            team: takes the steps together, and sees the vectors; None is the caller alone.
+
+        Raises:
+            ValueError: the team does not see the vectors.
         """
+        self._team = Team(1) if team is None else team
+        for vector in (values, grads):
+            self._team.expect_seen(vector, type(self).__name__)
         self.values = values
         self.grads = grads
         self.steps = 0
+        self._update = self._team.vector_job(values.size, self._update_parts)
 
-    def step(self, lr: float, executor: Executor | None = None) -> None:
-        """Take one step of learning rate `lr`, its parts on the executor's threads if given."""
+    def step(self, lr: float) -> None:
+        """Take one step of learning rate `lr`."""
         self.steps += 1
-        starts = range(0, self.values.size, PART)
-        parts = [slice(start, start + PART) for start in starts]
-        run: Callable[..., Iterable[None]] = map if executor is None else executor.map
-        for _ in run(lambda part: self.update(part, lr), parts):
-            pass
+        self._update(lr, self.steps)
+
+    def _update_parts(self, parts: list[slice], lr: float, steps: int) -> None:
+        self.steps = steps  # in another process it stood still
+        for part in parts:
+            self.update(part, lr)
+
+    def zeros(self) -> Array:
+        """A vector for the formula to remember something in, (P,)."""
+        return self._team.zeros(self.values.size, self.values.dtype)
 
     @abstractmethod
     def update(self, part: slice, lr: float) -> None:
@@ -72,7 +83,13 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, values: Array, grads: Array, *, momentum: float = 0.9, weight_decay: float = 0.0
+        self,
+        values: Array,
+        grads: Array,
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        team: Team | None = None,
     ) -> None:
         """Start at rest.
 
@@ -81,11 +98,12 @@ class SGD(Optimizer):
             grads: (P,).
             momentum: in [0, 1); 0 is plain gradient descent.
             weight_decay: the factor of the L2 penalty's gradient.
+            team: see `Optimizer`.
         """
-        super().__init__(values, grads)
+        super().__init__(values, grads, team)
         self.momentum = momentum
         self.weight_decay = weight_decay
-        self.velocity = np.zeros_like(values)
+        self.velocity = self.zeros()
 
     def update(self, part: slice, lr: float) -> None:
         """See the class."""
@@ -123,6 +141,7 @@ class AdamW(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        team: Team | None = None,
     ) -> None:
         """Start with nothing remembered.
 
@@ -132,13 +151,14 @@ class AdamW(Optimizer):
             betas: how slowly mean and variance forget, each in [0, 1).
             eps: keeps the division finite.
             weight_decay: the share of a parameter that a step of lr 1 would take off it.
+            team: see `Optimizer`.
         """
-        super().__init__(values, grads)
+        super().__init__(values, grads, team)
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
-        self.mean = np.zeros_like(values)
-        self.variance = np.zeros_like(values)
+        self.mean = self.zeros()
+        self.variance = self.zeros()
 
     def update(self, part: slice, lr: float) -> None:
         """See the class."""

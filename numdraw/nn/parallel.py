@@ -1,33 +1,31 @@
-"""The gradient of a batch, computed in micro-batches on several threads.
+"""The gradient of a batch, computed in micro-batches by several workers.
 
 A batch is cut into micro-batches of a fixed size, small enough that what a layer keeps stays in
-the processor's cache. Threads take them as they come, each with a replica of the network that
-shares the parameters' values; NumPy releases the GIL while it computes. Each micro-batch
-has a vector of its own for its gradients, and at the end these are summed in the order of the
-micro-batches. Floating-point sums depend on their order and on nothing else here, so the result is
-the same, bit for bit, on one thread or on many, as long as BLAS itself uses one
-(`one_blas_thread`).
+the processor's cache. The workers of a `Team` share them out, each with a replica of the network
+that shares the parameters' values. Each micro-batch has a vector of its own for its gradients, and
+at the end these are summed in the order of the micro-batches. Floating-point sums depend on their
+order and on nothing else here, so the result is the same, bit for bit, for one worker or many, as
+long as BLAS itself uses one thread (`one_blas_thread`).
 
 Several processes can share a batch: each takes some of its micro-batches, and a `Group` adds up
 what they found. The parts are then summed in another order, which changes the last bits.
 """
 
 import ctypes
+import itertools
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
-from queue import LifoQueue
 from threading import Lock
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from numdraw.nn.layers import Array
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import Sequential
-from numdraw.nn.optim import PART
+from numdraw.nn.team import Team
 
 # mallopt's parameters, numbered as in glibc's malloc.h, and their new values in bytes.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -37,7 +35,7 @@ MALLOPT = {
     M_MMAP_THRESHOLD: 1 << 25,  # larger arrays are mapped by themselves; glibc takes no more
 }
 
-Load: TypeAlias = Callable[[int, slice], tuple[Array, Array, np.random.Generator]]
+Load: TypeAlias = Callable[..., tuple[Array, Array, np.random.Generator]]
 
 
 class Group(Protocol):
@@ -56,88 +54,78 @@ class Group(Protocol):
 
 
 class ParallelGradient:
-    """Sets a network's `grads` to the mean gradient over a batch, and moves its statistics.
-
-    Attributes:
-        executor: the threads, which other work of the same training may use between batches.
-    """
+    """Sets a network's `grads` to the mean gradient over a batch, and moves its statistics."""
 
     def __init__(
         self,
         network: Sequential,
         loss: SoftmaxCrossEntropy,
+        load: Load,
         *,
+        batch_size: int,
         micro_batch: int,
-        threads: int,
+        team: Team,
         group: Group | None = None,
     ) -> None:
-        """Start the threads.
+        """Plan the work.
 
         Args:
-            network: whose gradient is wanted.
+            network: whose gradient is wanted; with a `ProcessTeam`, moved to its memory before.
             loss: of its logits.
+            load: called as load(k, part, *where), returns the kth micro-batch's examples (n, ...),
+                their labels (n,) and the random numbers to use for it; `part` is its slice of
+                [0, N), and `where` what the gradient was called with. The workers call it, so the
+                work of making examples is shared out too.
+            batch_size: the largest N.
             micro_batch: examples in a micro-batch; the result's last bits depend on it.
-            threads: how many work at once; the result does not depend on it.
+            team: works; the result does not depend on its size.
             group: the processes that share the batches; None if this one is alone.
 
         Raises:
-            ValueError: micro_batch or threads is below 1.
+            ValueError: batch_size or micro_batch is below 1, or the team does not see the network.
         """
-        if micro_batch < 1 or threads < 1:
+        if batch_size < 1 or micro_batch < 1:
             raise ValueError(
-                "ParallelGradient expected micro_batch and threads of at least 1, "
-                f"got {micro_batch} and {threads}"
+                "ParallelGradient expected batch_size and micro_batch of at least 1, "
+                f"got {batch_size} and {micro_batch}"
             )
+        team.expect_seen(network.state, "ParallelGradient")
         self.network = network
         self.loss = loss
+        self.load = load
+        self.batch_size = batch_size
         self.micro_batch = micro_batch
         self.group = group
-        self.executor = ThreadPoolExecutor(threads)
-        self._replicas: LifoQueue[Sequential] = LifoQueue()
-        for _ in range(threads):
-            self._replicas.put(network.replica())
-        self._parts: list[Array] = []  # a micro-batch's sums each
+        self._team_size = team.size
+        self._replicas = [network.replica() for _ in range(team.size)]
+        most = len(self._mine(len(range(0, batch_size, micro_batch))))
+        size = network.sums.size
+        self._parts = team.zeros(most * size, network.sums.dtype).reshape(most, size)
+        self._compute = team.job(self._compute_share)
+        self._sum = team.vector_job(size, self._sum_parts)
 
-    def __call__(self, batch_size: int, load: Load) -> float:
+    def __call__(self, batch_size: int, *where: Any) -> float:
         """The mean loss over the batch; its gradient is in `network.grads`.
 
         Every process of a group calls it with the same batch, and gets the same.
 
         Args:
             batch_size: N.
-            load: given a micro-batch's number and its slice of [0, N), returns its examples
-                (n, ...), their labels (n,) and the random numbers to use for it. Runs on the
-                threads, so the work of making examples is shared out too.
+            where: which batch it is, for `load`.
 
         Returns:
             The loss in nats.
+
+        Raises:
+            ValueError: N is more than the batch_size that was planned for.
         """
-        starts = range(0, batch_size, self.micro_batch)
-        rank, size = (0, 1) if self.group is None else (self.group.rank, self.group.size)
-        mine = range(rank, len(starts), size)  # none, where there are more processes than parts
-        while len(self._parts) < len(mine):
-            self._parts.append(np.empty_like(self.network.sums))
-
-        def work(k: int) -> float:
-            part = slice(starts[k], min(starts[k] + self.micro_batch, batch_size))
-            examples, labels, rng = load(k, part)
-            # The loss is a mean over this part; the batch's mean weighs the parts by their size.
-            share = len(labels) / batch_size
-            replica = self._replicas.get()
-            try:
-                replica.sum_into(self._parts[k // size])
-                x = replica.to_batch_last(examples)
-                logits = replica.forward(x, train=True, rng=rng)
-                replica.observed *= share
-                loss, dlogits = self.loss(logits, labels)
-                dlogits *= share
-                replica.backward(dlogits)
-            finally:
-                self._replicas.put(replica)
-            return loss * share
-
-        loss = np.array([sum(self.executor.map(work, mine))], np.float64)
-        self._sum_parts(len(mine))
+        if batch_size > self.batch_size:
+            raise ValueError(
+                f"ParallelGradient expected a batch of at most {self.batch_size}, got {batch_size}"
+            )
+        losses = dict(itertools.chain(*self._compute(batch_size, *where)))
+        loss = np.array([sum(losses[k] for k in sorted(losses))], np.float64)
+        self._sum(len(losses))
         if self.group is not None:
             # The short one first: who is early waits there, and the long one finds all ready.
             self.group.sum(loss)
@@ -145,26 +133,43 @@ class ParallelGradient:
         self.network.update_statistics()
         return float(loss[0])
 
-    def _sum_parts(self, count: int) -> None:
-        total = self.network.sums
-        if count == 0:
-            total[:] = 0.0
-            return
-        first, *others = self._parts[:count]
+    def _mine(self, count: int) -> range:
+        """Of so many micro-batches, those of this process."""
+        rank, size = (0, 1) if self.group is None else (self.group.rank, self.group.size)
+        return range(rank, count, size)  # none, where there are more processes than micro-batches
 
-        def work(start: int) -> None:
-            here = slice(start, start + PART)
-            so_far = first[here]
+    def _compute_share(self, worker: int, batch_size: int, *where: Any) -> list[tuple[int, float]]:
+        """Compute a worker's micro-batches; each one's number, and its share of the loss."""
+        starts = range(0, batch_size, self.micro_batch)
+        mine = list(enumerate(self._mine(len(starts))))[worker :: self._team_size]
+        replica, losses = self._replicas[worker], []
+        for place, k in mine:
+            part = slice(starts[k], min(starts[k] + self.micro_batch, batch_size))
+            examples, labels, rng = self.load(k, part, *where)
+            # The loss is a mean over this part; the batch's mean weighs the parts by their size.
+            share = len(labels) / batch_size
+            replica.sum_into(self._parts[place])
+            x = replica.to_batch_last(examples)
+            logits = replica.forward(x, train=True, rng=rng)
+            replica.observed *= share
+            loss, dlogits = self.loss(logits, labels)
+            dlogits *= share
+            replica.backward(dlogits)
+            losses.append((k, loss * share))
+        return losses
+
+    def _sum_parts(self, slices: list[slice], count: int) -> None:
+        """Sum the first `count` micro-batches' vectors, in these slices; to 0 if there are none."""
+        total = self.network.sums
+        for here in slices:
+            if count == 0:
+                total[here] = 0.0
+                continue
+            so_far, *others = self._parts[:count, here]
             for part in others:
-                so_far = np.add(so_far, part[here], out=total[here])
+                so_far = np.add(so_far, part, out=total[here])
             if not others:
                 total[here] = so_far
-
-        list(self.executor.map(work, range(0, total.size, PART)))
-
-    def close(self) -> None:
-        """End the threads."""
-        self.executor.shutdown()
 
 
 def keep_freed_memory() -> None:

@@ -151,7 +151,8 @@ def _throughput(report: Report, effort: Effort, data: str | None, threads: int, 
         size: of the products that tell what the machine can do, which have their turns too.
     """
     report.say(
-        f"\ntraining: forward, backward and a step of SGD with momentum; {threads} threads a side"
+        "\ntraining: forward, backward and a step of SGD with momentum; "
+        f"{threads} threads a side, numdraw's being processes on Linux"
     )
     results: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -248,7 +249,7 @@ def _memory(report: Report, effort: Effort, threads: int) -> None:
             )
         results.append({"images": images, **found, "beyond": found["peak"] - found["data"]})
     report.figures["memory"] = results
-    report.say(f"\npeak of the memory of a process that trains the convnet, {threads} threads")
+    report.say(f"\nmemory of the processes that train the convnet, {threads} in all")
     report.say(
         table(
             ["images", "MB", "of them images", "beyond"],

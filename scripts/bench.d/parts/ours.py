@@ -1,10 +1,14 @@
 """A side: numdraw."""
 
 import math
+import multiprocessing
+import os
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +22,12 @@ from numdraw.nn.layers import Array
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.optim import SGD
 from numdraw.nn.parallel import ParallelGradient, keep_freed_memory
+from numdraw.nn.team import ProcessTeam, Team, can_fork
 from numdraw.preprocess import render
 from numdraw.training import RECIPES, Training
 
 MAXRSS = 1 if sys.platform == "darwin" else 1024  # bytes; the unit of ru_maxrss
+PSS = re.compile(r"^Pss: +(\d+) kB$", re.MULTILINE)  # a shared page's size over its processes
 
 keep_freed_memory()
 
@@ -35,26 +41,31 @@ def training(
     *, net: str, batch: int, steps: int, threads: int, lr: float, folder: str | None
 ) -> Callable[[], float]:
     """A round of training steps; it returns its seconds."""
-    network = nets.network(net)
     images, labels = nets.batch(folder, batch * steps)
-    gradient = ParallelGradient(
-        network, SoftmaxCrossEntropy(), micro_batch=models.MICRO_BATCH, threads=threads
-    )
-    optimizer = SGD(network.values, network.grads, momentum=0.9)
     rngs = np.random.default_rng(0).spawn(math.ceil(batch / models.MICRO_BATCH))
 
-    def step(first: int) -> None:
-        def load(k: int, part: slice) -> tuple[Array, Array, np.random.Generator]:
-            here = slice(first + part.start, first + part.stop)
-            return images[here], labels[here], rngs[k]
+    def load(k: int, part: slice, first: int) -> tuple[Array, Array, np.random.Generator]:
+        here = slice(first + part.start, first + part.stop)
+        return images[here], labels[here], rngs[k]
 
-        gradient(batch, load)
-        optimizer.step(lr, gradient.executor)
+    team = ProcessTeam(threads) if can_fork() else Team(threads)
+    network = nets.network(net)
+    network.move_to(team.zeros)
+    optimizer = SGD(network.values, network.grads, momentum=0.9, team=team)
+    gradient = ParallelGradient(
+        network,
+        SoftmaxCrossEntropy(),
+        load,
+        batch_size=batch,
+        micro_batch=models.MICRO_BATCH,
+        team=team,
+    )
 
     def run() -> float:
         start = time.perf_counter()
         for k in range(steps):
-            step(k * batch)
+            gradient(batch, k * batch)
+            optimizer.step(lr)
         return time.perf_counter() - start
 
     return run
@@ -102,7 +113,7 @@ def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, Any]]:
         nonlocal training
         start = time.perf_counter()
         if training is None:
-            training = Training(options, train, valid, threads=threads)
+            training = Training(options, train, valid, threads=threads, processes=can_fork())
         for _ in range(training.batches):
             training.step()
         error = training.end_epoch()["validation_error"]
@@ -116,9 +127,10 @@ def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, Any]]:
 
 
 def peak_memory(*, images: int, steps: int, threads: int) -> dict[str, int]:
-    """The most bytes that a process has had which trains on so many images, and the data's own.
+    """The bytes that a training of so many images takes, its helpers' too, and the data's own.
 
-    To be called once, in a process of its own.
+    Freed memory is kept, so that it is the most there was. To be called once, in a process of its
+    own.
     """
     rng = np.random.default_rng(0)
     train, valid = (
@@ -128,11 +140,20 @@ def peak_memory(*, images: int, steps: int, threads: int) -> dict[str, int]:
         for count in (images, 1000)
     )
     part = Part(train, np.arange(images))
-    with Training(RECIPES["convnet"], part, valid, threads=threads) as training:
+    with Training(
+        RECIPES["convnet"], part, valid, threads=threads, processes=can_fork()
+    ) as training:
         for _ in range(min(steps, training.batches)):
             training.step()
         training.end_epoch()
-    return {
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS,
-        "data": train.images.nbytes + train.labels.nbytes,
-    }
+        taken = _memory()
+    return {"peak": taken, "data": train.images.nbytes + train.labels.nbytes}
+
+
+def _memory() -> int:
+    """The bytes of this process and its helpers."""
+    if sys.platform != "linux":  # no helpers there
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
+    pids = [os.getpid(), *(helper.pid for helper in multiprocessing.active_children())]
+    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
+    return sum(1024 * int(size) for text in texts for size in PSS.findall(text))
