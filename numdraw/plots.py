@@ -222,7 +222,7 @@ def filters(weights: Array) -> tuple[bytes, int]:
         top = k // FILTERS_A_ROW * (height + FILTER_GAP)
         left = k % FILTERS_A_ROW * (width + FILTER_GAP)
         sheet[top : top + height, left : left + width] = tile
-    return png(sheet[:-FILTER_GAP, :-FILTER_GAP]), len(tiles)
+    return _png(sheet[:-FILTER_GAP, :-FILTER_GAP]), len(tiles)
 
 
 def digit(image: Array) -> bytes:
@@ -233,10 +233,10 @@ def digit(image: Array) -> bytes:
     """
     ink = image if image.dtype == np.uint8 else np.rint(255 * image).astype(np.uint8)
     black = np.zeros_like(ink)
-    return png(np.stack([black, black, black, ink], axis=2))
+    return _png(np.stack([black, black, black, ink], axis=2))
 
 
-def png(pixels: Array) -> bytes:
+def _png(pixels: Array) -> bytes:
     """Pixels as PNG: (H, W, 4) uint8."""
     file = io.BytesIO()
     # no pnginfo: it would name matplotlib's version

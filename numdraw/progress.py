@@ -75,8 +75,8 @@ class Progress:
         """
         self._training = training
         self._quiet = quiet
-        self._started = time.monotonic()
-        self._started_at = training.optimizer.steps
+        self._start_time = time.monotonic()
+        self._start_steps = training.optimizer.steps
         self._log = log
         log.write(
             "start",
@@ -99,7 +99,7 @@ class Progress:
                 return self
             training = self._training
             total = training.batches * training.options.epochs
-            self._bar = tqdm(total=total, initial=self._started_at, unit="batch", smoothing=0.05)
+            self._bar = tqdm(total=total, initial=self._start_steps, unit="batch", smoothing=0.05)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -133,11 +133,11 @@ class Progress:
         training = self._training
         best = training.history[training.best_epoch - 1]
         # 0 steps, where this run began between an epoch's last batch and its end.
-        steps = max(training.optimizer.steps - self._started_at, 1)
-        a_step = self.seconds() / steps
+        steps = max(training.optimizer.steps - self._start_steps, 1)
+        seconds_per_step = self.seconds() / steps
         left = training.batches * training.options.epochs - training.optimizer.steps
-        minutes, seconds = divmod(round(left * a_step), 60)
-        images = len(training.train) / training.batches / a_step
+        minutes, seconds = divmod(round(left * seconds_per_step), 60)
+        images = len(training.train) / training.batches / seconds_per_step
         self.say(
             f"epoch {entry['epoch']:.0f}/{training.options.epochs}  loss {entry['loss']:.4f}  "
             f"validation error {entry['validation_error']:.2%} "
@@ -163,4 +163,4 @@ class Progress:
 
     def seconds(self) -> float:
         """Since the start."""
-        return time.monotonic() - self._started
+        return time.monotonic() - self._start_time

@@ -9,52 +9,19 @@ import pytest
 from numdraw.models import build, convnet_architecture, lenet_architecture, mlp_architecture
 from numdraw.nn.conv import Conv2d
 from numdraw.nn.inference import MANY, Inference, fold_batch_norm
-from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, ReLU, Shape
+from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, ReLU
 from numdraw.nn.network import CHUNK, Sequential
 from numdraw.nn.norm import BatchNorm
 from numdraw.nn.pool import AvgPool2d, MaxPool2d
+from tests.layers import Doubled, LeakyReLU, as_trained
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-class Doubled(Layer):
-    """A layer of somebody else's."""
-
-    def forward(
-        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
-    ) -> Array:
-        doubled: Array = 2 * x
-        return doubled
-
-    def input_gradient(self, dout: Array) -> Array:
-        raise NotImplementedError
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
-
-class LeakyReLU(ReLU):
-    """Derived from a layer that `Inference` knows, and not that layer."""
-
-    def forward(
-        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
-    ) -> Array:
-        leaked: Array = np.maximum(x, 0.1 * x)
-        return leaked
-
-
 def trained(layers: Sequence[Layer], *, positive: bool = False) -> Sequential:
-    """A network of 12 x 10 images whose parameters and statistics are not those of the start."""
-    network = Sequential(layers, (12, 10))
-    network.values += 0.1 * rng(1).normal(size=network.values.size).astype(np.float32)
-    if network.statistics.size:
-        network.statistics[:] = rng(2).uniform(0.5, 2.0, network.statistics.size)
-    for layer in network.layers:
-        if isinstance(layer, BatchNorm) and not positive:
-            layer.weight.value[::2] *= -1
-    return network
+    return as_trained(Sequential(layers, (12, 10)), positive=positive)
 
 
 def convolutions() -> list[Layer]:

@@ -12,7 +12,7 @@ from numdraw.nn.inputs import (
     as_labels,
     as_seed,
     check_parameters,
-    scikit_learns,
+    sklearn_class,
 )
 
 
@@ -146,7 +146,7 @@ def test_own_errors_stand_in_where_scikit_learn_is_not_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "sklearn.exceptions", raising=False)
-    assert scikit_learns("NotFittedError", ValueError) is ValueError
+    assert sklearn_class("NotFittedError", ValueError) is ValueError
     with pytest.raises(ValueError, match="expected to be fitted before it predicts") as caught:
         Classifier().predict([[1]])
     assert caught.type is ValueError

@@ -32,6 +32,7 @@ from numdraw.nn.norm import BatchNorm
 from numdraw.nn.pool import AvgPool2d, MaxPool2d
 from numdraw.onnx import ExportError, export_network, export_weights
 from numdraw.preprocess import VERSION
+from tests.layers import Doubled, LeakyReLU, as_trained
 
 REASON = "not installed: pip install 'numdraw[dev]' to run what numdraw.onnx writes"
 onnx = pytest.importorskip("onnx", reason=f"onnx is {REASON}")
@@ -82,18 +83,8 @@ NETWORKS: list[list[Layer]] = [
 ]
 
 
-def trained(network: Sequential, *, positive: bool = False) -> Sequential:
-    """The network with biases, statistics and scales that are not those of the start."""
-    network.values += 0.1 * rng(1).normal(size=network.values.size).astype(np.float32)
-    network.statistics[:] = rng(2).uniform(0.5, 2.0, network.statistics.size)
-    for layer in network.layers:
-        if isinstance(layer, BatchNorm) and not positive:
-            layer.weight.value[::2] *= -1
-    return network
-
-
 def of_layers(layers: Sequence[Layer], input_shape: Shape = (12, 10)) -> Sequential:
-    return trained(Sequential(copy.deepcopy(layers), input_shape))
+    return as_trained(Sequential(copy.deepcopy(layers), input_shape))
 
 
 def session(path: Path) -> Any:
@@ -134,7 +125,7 @@ def write_weights(path: Path, **changes: Any) -> Path:
         "preprocessing": VERSION,
         **changes,
     }
-    save_checkpoint(path, trained(build(architecture, rng=rng())).arrays(), meta)
+    save_checkpoint(path, as_trained(build(architecture, rng=rng())).arrays(), meta)
     return path
 
 
@@ -143,7 +134,7 @@ def write_weights(path: Path, **changes: Any) -> Path:
 def test_the_named_architectures(
     architecture: dict[str, Any], positive: bool, tmp_path: Path
 ) -> None:
-    network = trained(build(architecture, rng=rng()), positive=positive)
+    network = as_trained(build(architecture, rng=rng()), positive=positive)
     export_network(network, tmp_path / "a.onnx")
     for count in (1, 7):
         images = rng(3).random((count, 28, 28), np.float32)
@@ -189,9 +180,9 @@ def test_inputs_other_than_images(layers: list[Layer], input_shape: Shape, tmp_p
 
 def test_batch_norm_is_a_layer_of_its_own_only_where_it_must_be(tmp_path: Path) -> None:
     network = build(ARCHITECTURES[2], rng=rng())
-    export_network(trained(network, positive=True), tmp_path / "a.onnx")
+    export_network(as_trained(network, positive=True), tmp_path / "a.onnx")
     assert "Mul" not in kinds(tmp_path / "a.onnx")
-    export_network(trained(network), tmp_path / "a.onnx")
+    export_network(as_trained(network), tmp_path / "a.onnx")
     assert kinds(tmp_path / "a.onnx").count("Mul") == 3  # those after max pooling
 
 
@@ -203,7 +194,7 @@ def test_a_float64_network_becomes_float32(tmp_path: Path) -> None:
 
 
 def test_exporting_leaves_the_network_as_it_was(tmp_path: Path) -> None:
-    network = trained(build(ARCHITECTURES[2], rng=rng()))
+    network = as_trained(build(ARCHITECTURES[2], rng=rng()))
     before, names = network.arrays(), network.layer_names()
     export_network(network, tmp_path / "a.onnx")
     assert network.layer_names() == names
@@ -290,26 +281,6 @@ def test_a_write_that_fails_leaves_the_old_file(
         export_network(of_layers([Flatten()]), tmp_path / "a.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.onnx"]
-
-
-class Doubled(Layer):
-    """A layer of somebody else's."""
-
-    def forward(
-        self, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
-    ) -> Array:
-        doubled: Array = 2 * x
-        return doubled
-
-    def input_gradient(self, dout: Array) -> Array:
-        raise NotImplementedError
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
-
-class LeakyReLU(ReLU):
-    """Somebody's, made from one of ours, that does something else."""
 
 
 @pytest.mark.parametrize("layer", [Doubled(), LeakyReLU()])

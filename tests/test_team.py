@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from numdraw.nn.team import ALONE, PART, ProcessTeam, Team, WorkerError, can_fork
+from tests.running import alive, wait_until
 
 ROOT = Path(__file__).parent.parent
 TEAMS = [
@@ -167,19 +168,7 @@ def test_processes_end_when_the_first_is_killed() -> None:
     assert done.returncode == -signal.SIGKILL
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(set(pids)) == 4
-    end = time.monotonic() + 10
-    while any(running(pid) for pid in pids):
-        assert time.monotonic() < end, pids
-        time.sleep(0.01)
-
-
-def running(pid: int) -> bool:
-    """Whether there is such a process, and it has not ended; the dead may wait to be buried."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_nothing_below_one_is_taken() -> None:

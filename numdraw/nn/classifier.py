@@ -24,7 +24,7 @@ from numdraw.nn.inputs import (
     as_seed,
     as_sizes,
     check_parameters,
-    scikit_learns,
+    sklearn_class,
 )
 from numdraw.nn.layers import Array, Flatten, Layer, Linear, ReLU, Shape
 from numdraw.nn.losses import SoftmaxCrossEntropy, softmax
@@ -207,7 +207,7 @@ class Classifier:
             ValueError: there was no `fit`, or X is not like the examples that it had.
         """
         if not self._is_fitted():
-            not_fitted = scikit_learns("NotFittedError", ValueError)
+            not_fitted = sklearn_class("NotFittedError", ValueError)
             raise not_fitted("Classifier expected to be fitted before it predicts; call fit")
         examples = as_examples(X, self.network_.input_shape)
         probabilities: Array = softmax(self.network_(examples).T).T

@@ -104,7 +104,7 @@ def as_labels(y: npt.ArrayLike | None, count: int) -> Array:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected: "
             f"Classifier expected y of shape ({count},), got ({count}, 1); use y.ravel()",
-            scikit_learns("DataConversionWarning", UserWarning),
+            sklearn_class("DataConversionWarning", UserWarning),
             stacklevel=3,  # who called `fit`
         )
         labels = labels.ravel()
@@ -156,7 +156,7 @@ def as_seed(random_state: RandomState) -> int:
     return int(random_state)
 
 
-def scikit_learns(name: str, otherwise: type) -> type:
+def sklearn_class(name: str, otherwise: type) -> type:
     """The class of that name in sklearn.exceptions, where the program has loaded it."""
     found: type = getattr(sys.modules.get("sklearn.exceptions"), name, otherwise)
     return found

@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import lru_cache
 from threading import Lock
 from typing import Any, Protocol, TypeAlias
 
@@ -209,9 +210,7 @@ class _OneBlasThread:
         with self._lock:
             if self._inside == 0:
                 with suppress(ImportError):
-                    from threadpoolctl import threadpool_limits
-
-                    self._limit.enter_context(threadpool_limits(limits=1, user_api="blas"))
+                    self._limit.enter_context(_blas().limit(limits=1))
             self._inside += 1
 
     def __exit__(self, *error: object) -> None:
@@ -222,6 +221,14 @@ class _OneBlasThread:
 
 
 _ONE_BLAS_THREAD = _OneBlasThread()
+
+
+@lru_cache(maxsize=1)  # to look through all libraries takes half a millisecond
+def _blas() -> Any:
+    """What threadpoolctl knows of the BLAS libraries that are loaded; NumPy's is, by now."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def cores() -> int:

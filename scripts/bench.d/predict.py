@@ -23,9 +23,9 @@ from benchmarks.parts.report import RATIOS, Report, blas, cell, median_and_best,
 from benchmarks.parts.side import Round, Side, SideError, take_turns
 
 NETS = ("lenet", "convnet", "mlp")
-OURS, DEFAULT, LAST = "numdraw", "PyTorch", "channels_last"
+OURS, TORCH, TORCH_LAST = "numdraw", "PyTorch", "channels_last"
 PARTS, ONNX = "in parts", "onnxruntime"
-TORCH = (DEFAULT, LAST, PARTS)
+TORCHES = (TORCH, TORCH_LAST, PARTS)
 PART = 125  # images at once, in parts: numdraw cuts up a batch itself, so PyTorch may have it cut
 DRAWING = ("whole", "preprocessing", "network")
 
@@ -79,7 +79,7 @@ def main() -> int:
         with ExitStack() as stack:
             sides = {OURS: stack.enter_context(Side("ours", **blas(1)))}
             if report.has("torch"):
-                sides[DEFAULT] = stack.enter_context(Side("pytorch", **blas(1)))
+                sides[TORCH] = stack.enter_context(Side("pytorch", **blas(1)))
             if report.has("onnx") and report.has("onnxruntime"):
                 sides[ONNX] = stack.enter_context(Side("onnx_runtime", **blas(1)))
             report.say("\none image by itself, 1 thread")
@@ -132,12 +132,12 @@ def _compared(
             unit: {name: median_and_best(its, figure) for name, its in seconds.items()},
             "ratio": {name: its / medians[OURS] for name, its in medians.items() if name != OURS},
         }
-        if DEFAULT in medians:
+        if TORCH in medians:
             result["ratio to PyTorch's best"] = min(
-                ratio for name, ratio in result["ratio"].items() if name in TORCH
+                ratio for name, ratio in result["ratio"].items() if name in TORCHES
             )
         results.append(result)
-    columns = [name for name in (OURS, *TORCH, ONNX) if any(name in r[unit] for r in results)]
+    columns = [name for name in (OURS, *TORCHES, ONNX) if any(name in r[unit] for r in results)]
     report.say(
         table(
             [unit, *columns, "to default", "to its best", "to onnxruntime"],
@@ -145,7 +145,7 @@ def _compared(
                 [
                     result["net"],
                     *(cell(result[unit].get(name)) for name in columns),
-                    ratio_cell(result["ratio"].get(DEFAULT)),
+                    ratio_cell(result["ratio"].get(TORCH)),
                     ratio_cell(result.get("ratio to PyTorch's best")),
                     ratio_cell(result["ratio"].get(ONNX)),
                 ]
@@ -163,14 +163,14 @@ def _turns(
     """Each side's turn with so many images; PyTorch has several, one for each way to do it."""
     what = {"net": net, "count": count, "calls": calls, "threads": threads}
     turns = {
-        name: side.make("predictions", **what) for name, side in sides.items() if name != DEFAULT
+        name: side.make("predictions", **what) for name, side in sides.items() if name != TORCH
     }
-    if DEFAULT in sides:
-        make = sides[DEFAULT].make
+    if TORCH in sides:
+        make = sides[TORCH].make
         layout = "default" if net == "mlp" else "channels_last"  # an mlp has no channels
-        turns[DEFAULT] = make("predictions", layout="default", part=count, **what)
+        turns[TORCH] = make("predictions", layout="default", part=count, **what)
         if net != "mlp":
-            turns[LAST] = make("predictions", layout=layout, part=count, **what)
+            turns[TORCH_LAST] = make("predictions", layout=layout, part=count, **what)
         if count > PART:
             turns[PARTS] = make("predictions", layout=layout, part=PART, **what)
     return turns

@@ -21,9 +21,9 @@ from typing import Any
 from benchmarks.parts.report import RATIOS, Report, blas, cell, median_and_best, ratio_cell, table
 from benchmarks.parts.side import Round, Side, SideError, take_turns
 
-OURS, DEFAULT, LAST = "numdraw", "PyTorch", "channels_last"
+OURS, TORCH, TORCH_LAST = "numdraw", "PyTorch", "channels_last"
 SKLEARN, PRODUCTS = "scikit-learn", "products"
-COLUMNS = (OURS, DEFAULT, LAST, SKLEARN)
+COLUMNS = (OURS, TORCH, TORCH_LAST, SKLEARN)
 
 LR = 0.01  # what is learnt does not matter, but numbers must stay what they are in a training
 GOALS = (0.01, 0.005)  # validation errors: 99.0% and 99.5%
@@ -169,9 +169,9 @@ def _throughput(report: Report, effort: Effort, data: str | None, threads: int, 
             what = {**step, "net": case.net, "threads": threads}
             turns = {PRODUCTS: products, OURS: ours.make("training", **what)}
             if torch is not None:
-                turns[DEFAULT] = torch.make("training", layout="default", **what)
+                turns[TORCH] = torch.make("training", layout="default", **what)
                 if case.net != "mlp":  # which has no channels
-                    turns[LAST] = torch.make("training", layout="channels_last", **what)
+                    turns[TORCH_LAST] = torch.make("training", layout="channels_last", **what)
             if sklearn is not None and case.net == "mlp":
                 turns[SKLEARN] = sklearn.make("training", **step)
             seconds = take_turns(turns, effort.rounds)
@@ -180,7 +180,7 @@ def _throughput(report: Report, effort: Effort, data: str | None, threads: int, 
     report.figures["training"] = results
     _say_throughput(report, effort, results)
     convnet = next(result["ratio"] for result in results if result["net"] == "convnet")
-    return "channels_last" if convnet.get(LAST, 0) < convnet.get(DEFAULT, 0) else "default"
+    return "channels_last" if convnet.get(TORCH_LAST, 0) < convnet.get(TORCH, 0) else "default"
 
 
 def _compared(
@@ -204,8 +204,8 @@ def _compared(
         "share of products": ours * flops["total"] / rate["median"],
         "ratio": {name: ours / its["median"] for name, its in images.items() if name != OURS},
     }
-    if DEFAULT in images:
-        theirs = [images[name]["median"] for name in (DEFAULT, LAST) if name in images]
+    if TORCH in images:
+        theirs = [images[name]["median"] for name in (TORCH, TORCH_LAST) if name in images]
         result["ratio to PyTorch's best"] = ours / max(theirs)
     return result
 
@@ -218,7 +218,7 @@ def _say_throughput(report: Report, effort: Effort, results: Sequence[dict[str, 
             f"{result['net']}, {result['batch']} a step",
             *(cell(result["images/s"].get(name)) for name in columns),
             *(ratio_cell(ratio) for ratio in (
-                result["ratio"].get(DEFAULT),
+                result["ratio"].get(TORCH),
                 result.get("ratio to PyTorch's best"),
                 result["ratio"].get(SKLEARN),
             )),

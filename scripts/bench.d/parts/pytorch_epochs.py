@@ -1,4 +1,4 @@
-"""A side: PyTorch, training by one of numdraw's recipes."""
+"""A side: PyTorch, training by one of numdraw's trainings."""
 
 import copy
 import math
@@ -27,7 +27,7 @@ TRIAL = 30  # batches, to see whether images are better made ahead
 CHUNK = 500  # images validated at once
 
 
-class Recipe:
+class TorchTraining:
     """What `numdraw.training.Training` does, with PyTorch's network, gradients and optimiser.
 
     Seed, first parameters, order and warps of the images are the same, and so are the schedule, the
@@ -152,35 +152,35 @@ def epochs(*, threads: int, layout: str, **race: Any) -> Callable[[], dict[str, 
     """
     options, train, valid = nets.race(**race)
 
-    def start(ahead: int) -> Recipe:
-        return Recipe(options, train, valid, threads=threads, layout=layout, ahead=ahead)
+    def start(ahead: int) -> TorchTraining:
+        return TorchTraining(options, train, valid, threads=threads, layout=layout, ahead=ahead)
 
     ahead = _faster([start(0), start(1)]) if threads >= cores() else 0
-    recipe: Recipe | None = None
+    training: TorchTraining | None = None
 
     def run() -> dict[str, Any]:
-        nonlocal recipe
+        nonlocal training
         begin = time.perf_counter()
-        if recipe is None:
-            recipe = start(ahead)
-        recipe.steps_of_epoch(recipe.batches)
-        error = recipe.end_epoch()
+        if training is None:
+            training = start(ahead)
+        training.steps_of_epoch(training.batches)
+        error = training.end_epoch()
         return {
             "seconds": time.perf_counter() - begin,
             "validation_error": error,
-            "finished": recipe.done == options.epochs,
+            "finished": training.done == options.epochs,
             "made_ahead": ahead,
         }
 
     return run
 
 
-def _faster(recipes: list[Recipe]) -> int:
-    """`ahead` of the recipe that takes some steps in the least time."""
-    seconds: list[list[float]] = [[] for _ in recipes]
+def _faster(trainings: list[TorchTraining]) -> int:
+    """`ahead` of the training that takes some steps in the least time."""
+    seconds: list[list[float]] = [[] for _ in trainings]
     for _ in range(3):
-        for recipe, its in zip(recipes, seconds, strict=True):
+        for training, its in zip(trainings, seconds, strict=True):
             begin = time.perf_counter()
-            recipe.steps_of_epoch(min(TRIAL, recipe.batches))
+            training.steps_of_epoch(min(TRIAL, training.batches))
             its.append(time.perf_counter() - begin)
-    return recipes[int(np.argmin([min(its) for its in seconds]))].ahead
+    return trainings[int(np.argmin([min(its) for its in seconds]))].ahead

@@ -1,0 +1,29 @@
+"""A small training, as its command, for the tests of the command and of what it shows."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from numdraw import train
+from numdraw.training import Training
+
+SMALL = ["--arch", "mlp", "--epochs", "3", "--batch-size", "64", "--hidden", "16", "--seed", "5"]
+SMALL += ["--validation", "100"]
+
+
+def run(data: Path, out: Path, *arguments: str) -> int:
+    return train.main(["--data", str(data), "--out", str(out), *arguments])
+
+
+def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch, batch: int = 4) -> None:
+    """Send Ctrl-C's signal while a batch of it, of 8, is under way."""
+    step = Training.step
+
+    def stopping(training: Training) -> float:
+        if (training.epoch, training.batch) == (1, batch - 1):
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(training)
+
+    monkeypatch.setattr(Training, "step", stopping)
