@@ -3,7 +3,8 @@
 The log is JSON lines. Each line is an object with "event" and "time", seconds since 1970:
 
     event    also holds
-    start    options, data, numdraw, numpy, python, threads, epoch: how many were done already
+    start    options, data, numdraw, numpy, python, threads, processes: whether these worked instead
+             of threads, epoch: how many were done already
     epoch    epoch, loss, validation_loss, validation_error, lr, seconds, images_per_second
     stop     epoch, batch: the epochs done, and the batches of the next, when a signal stopped it
     end      kept_epoch, scores, seconds
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from numdraw import __version__
+from numdraw.nn.team import ProcessTeam, Team
 from numdraw.training import Training
 
 
@@ -64,12 +66,12 @@ class Progress:
     the lines say the same once an epoch.
     """
 
-    def __init__(self, training: Training, *, threads: int, quiet: bool, log: TrainingLog) -> None:
+    def __init__(self, training: Training, *, team: Team, quiet: bool, log: TrainingLog) -> None:
         """Note where the training stands.
 
         Args:
             training: about to start, or to go on.
-            threads: how many work at once.
+            team: its workers.
             quiet: show nothing.
             log: gets its lines even so.
         """
@@ -85,7 +87,8 @@ class Progress:
             numdraw=__version__,
             numpy=np.__version__,
             python=platform.python_version(),
-            threads=threads,
+            threads=team.size,
+            processes=isinstance(team, ProcessTeam),
             epoch=training.epoch,
         )
         self._bar: Any = None  # tqdm's type is there only where tqdm is

@@ -17,7 +17,8 @@ import os
 import sys
 
 if "numpy" not in sys.modules:
-    # BLAS reads these when NumPy is first imported: our threads want a core each (nn.parallel).
+    # BLAS reads these when NumPy is first imported. Our workers want a core each, and a process in
+    # which BLAS has threads must not fork (nn.team).
     for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ[variable] = "1"
 
@@ -40,7 +41,7 @@ from numdraw.data import data_folder, find_split, read_split, split_validation
 from numdraw.metrics import scores
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.nn.parallel import cores, keep_freed_memory, one_blas_thread
-from numdraw.nn.team import can_fork
+from numdraw.nn.team import ProcessTeam, Team, make_team
 from numdraw.progress import Progress, TrainingLog
 from numdraw.training import DEFAULT_RECIPE, RECIPES, Options, Training, TrainingError
 
@@ -117,10 +118,9 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
         fix="install and copy the same everywhere",
     )
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
-    processes = can_fork() and not args.mpi  # MPI's libraries need not survive a fork
-    with Training(
-        options, train, valid, threads=args.threads, processes=processes, group=ranks
-    ) as training:
+    # With MPI, threads: its libraries may not survive a fork.
+    with Team(args.threads) if args.mpi else make_team(args.threads) as team:
+        training = Training(options, train, valid, team=team, group=ranks)
         if saved is not None:
             training.load(*saved, where=str(checkpoint))
 
@@ -130,13 +130,12 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
 
         save()  # before the first step: a folder that can't be written to is found out now
         ranks.way_on = _way_on(args, ranks)
-        progress = Progress(
-            training, threads=args.threads, quiet=args.quiet or ranks.rank > 0, log=log
-        )
+        progress = Progress(training, team=team, quiet=args.quiet or ranks.rank > 0, log=log)
         progress.say(training.network.summary())
         progress.say(
             f"{len(train):,} images to train on, {len(valid):,} to validate on; "
-            f"{args.threads} {'processes' if processes else 'threads'}; checkpoint {checkpoint}"
+            f"{'processes' if isinstance(team, ProcessTeam) else 'threads'}: {team.size}; "
+            f"checkpoint {checkpoint}"
         )
         if args.mpi:
             progress.say(f"{ranks.size} ranks; if one dies, {ranks.way_on.rstrip()}")

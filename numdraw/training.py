@@ -18,10 +18,10 @@ from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import CHUNK
 from numdraw.nn.optim import AdamW, OneCycle
 from numdraw.nn.parallel import Group, ParallelGradient
-from numdraw.nn.team import ProcessTeam, Team
+from numdraw.nn.team import Team
 
 # Each use of random numbers has a stream of its own: a generator is made from the seed, the
-# stream, and where in the training it is. So they do not depend on threads or on interruptions.
+# stream, and where in the training it is. So they do not depend on workers or on interruptions.
 SPLIT, PARAMETERS, ORDER, MICRO_BATCHES = range(4)
 
 ENTRY = {"epoch", "loss", "validation_loss", "validation_error"}  # of the history
@@ -160,7 +160,7 @@ DEFAULT_RECIPE = "convnet"
 class Training:
     """A network on its way from random parameters to the best that validation has seen.
 
-    A context, which has workers. In it: `step` until `batch == batches`, then `end_epoch`, until
+    `step` until `batch == batches`, then `end_epoch`, until
     `finished`; then `keep_best`. Between any two calls `state` holds all that another `Training`
     needs to go on to the same parameters, bit for bit.
 
@@ -180,8 +180,7 @@ class Training:
         train: Part,
         valid: Examples,
         *,
-        threads: int,
-        processes: bool = False,
+        team: Team,
         group: Group | None = None,
     ) -> None:
         """Draw the first parameters, and the order of the images.
@@ -190,18 +189,15 @@ class Training:
             options: the recipe.
             train: learnt from.
             valid: chooses the best epoch.
-            threads: how many work at once; the result does not depend on it.
-            processes: whether each but the first is a process, which is faster; see `can_fork`.
-            group: the processes that train together, each with a `Training` of the same options
-                and data, of which it calls the same methods; None if this one is alone.
+            team: the workers, with no other jobs; the result does not depend on how many.
+            group: the ranks that train together, each with a `Training` of the same options and
+                data, of which it calls the same methods; None if this one is alone.
         """
         self.options = options
         self.train = train
         self.valid = valid
-        self.threads = threads
-        self._team = ProcessTeam(threads) if processes else Team(threads)
         self.network = models.build(options.architecture(), rng=options.rng(PARAMETERS))
-        self.network.move_to(self._team.zeros)
+        self.network.move_to(team.zeros)
         self.averaged = self.network
         if options.averaging:
             self.averaged = models.build(options.architecture(), rng=None)
@@ -210,19 +206,19 @@ class Training:
             self.network.values,
             self.network.grads,
             weight_decay=options.weight_decay,
-            team=self._team,
+            team=team,
         )
         self.batches = math.ceil(len(train) / options.batch_size)
         steps = self.batches * options.epochs
         self.schedule = OneCycle(options.lr, steps, warmup=int(options.warmup * steps))
-        self._group = group
+        self._team, self._group = team, group
         self._gradient = ParallelGradient(
             self.network,
             SoftmaxCrossEntropy(options.label_smoothing),
             self._load,
-            batch_size=options.batch_size,
+            batch_size=min(options.batch_size, len(train)),
             micro_batch=models.MICRO_BATCH,
-            team=self._team,
+            team=team,
             group=group,
         )
         self.epoch = 0
@@ -232,6 +228,7 @@ class Training:
         self.best_epoch = 0
         self._best = self.averaged.state.copy()
         self._set_order()
+        team.start()  # forks while there are no threads: a progress bar has one
 
     @property
     def finished(self) -> bool:
@@ -246,6 +243,7 @@ class Training:
 
         Raises:
             TrainingError: the loss or its gradient is not finite.
+            WorkerError: a process of the team has come to its end.
         """
         start = self.batch * self.options.batch_size
         batch = self._order[start : start + self.options.batch_size]
@@ -291,7 +289,7 @@ class Training:
         return entry
 
     def predict(self, images: Array) -> Array:
-        """The averaged network's logits of images (N, 28, 28) uint8, on the threads: (N, 10)."""
+        """The averaged network's logits of images (N, 28, 28) uint8: (N, 10)."""
         logits = np.zeros((len(images), models.CLASSES), np.float32)
 
         def work(start: int) -> None:
@@ -301,7 +299,8 @@ class Training:
         group = self._group
         starts = range(0, len(images), CHUNK)
         mine = starts if group is None else starts[group.rank :: group.size]
-        with ThreadPoolExecutor(self.threads) as executor:  # other processes have no new images
+        # Threads: the team's processes were forked before there were these images.
+        with ThreadPoolExecutor(self._team.size) as executor:
             list(executor.map(work, mine))
         if group is not None:
             group.sum(logits)  # each row is one process's, and 0 in all others
@@ -389,14 +388,6 @@ class Training:
             and batch <= self.batches
             and steps == epoch * self.batches + batch
         )
-
-    def __enter__(self) -> "Training":
-        """Itself; leaving the context ends the workers."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """End the workers."""
-        self._team.close()
 
     def _load(
         self, k: int, part: slice, batch: Array, *where: int

@@ -1,4 +1,4 @@
-"""A small training, as its command, for the tests of the command and of what it shows."""
+"""A small training by the command line, for test_train and test_progress."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def run(data: Path, out: Path, *arguments: str) -> int:
 
 
 def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch, batch: int = 4) -> None:
-    """Send Ctrl-C's signal while a batch of it, of 8, is under way."""
+    """Send Ctrl-C's signal in the second epoch, before its `batch`th step of 8."""
     step = Training.step
 
     def stopping(training: Training) -> float:

@@ -1,4 +1,4 @@
-"""What the tests of layers share."""
+"""Layers and networks that several tests use, and what the tests of layers share."""
 
 import copy
 from collections.abc import Iterator
@@ -53,7 +53,12 @@ class LeakyReLU(ReLU):
 
 
 def as_trained(network: Sequential, *, positive: bool = False) -> Sequential:
-    """The network with biases, statistics and scales that are not those of the start."""
+    """The network with biases, statistics and scales that are not those of the start.
+
+    Args:
+        network: changed in place.
+        positive: keep batch norm's scales above 0.
+    """
     noise = np.random.default_rng(1).normal(size=network.values.size)
     network.values += 0.1 * noise.astype(np.float32)
     network.statistics[:] = np.random.default_rng(2).uniform(0.5, 2.0, network.statistics.size)

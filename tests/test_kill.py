@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from numdraw.nn.checkpoint import load_checkpoint
+from tests.teams import on_linux
 
 ROOT = Path(__file__).parent.parent
 KILLS = int(os.environ.get("NUMDRAW_KILLS", "24"))  # of random moments; each takes half a second
@@ -113,8 +114,8 @@ def test_killed_before_its_last_call_a_training_needs_only_to_be_told_to_go_on(
     assert finish(made_data, out) == whole[0]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
-def test_a_training_whose_helper_is_killed_says_so_and_goes_on_to_the_same_bytes(
+@on_linux
+def test_a_training_whose_worker_is_killed_says_so_and_goes_on_to_the_same_bytes(
     made_data: Path, tmp_path: Path, whole: tuple[bytes, float]
 ) -> None:
     out = tmp_path / "digits.npz"
@@ -124,12 +125,12 @@ def test_a_training_whose_helper_is_killed_says_so_and_goes_on_to_the_same_bytes
         env=ENV, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip  # shorter so
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while not (helpers := children.read_text().split()):
+    while not (workers := children.read_text().split()):
         assert process.poll() is None
-    os.kill(int(helpers[0]), signal.SIGKILL)
+    os.kill(int(workers[0]), signal.SIGKILL)
     message = process.communicate()[1]
     assert process.returncode == 1
-    assert "numdraw.train: worker 1 of 2 expected to go on, got its end by signal 9" in message
+    assert "numdraw.train: process 2 of 2 expected to end with its team, got signal 9; " in message
     assert f"\ngo on with: python -m numdraw.train --resume --out {out} " in message
     assert finish(made_data, out) == whole[0]
 

@@ -3,11 +3,12 @@ import pickle
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from numdraw.nn.checkpoint import CheckpointError
 from numdraw.nn.gradcheck import numerical_gradient, relative_error
-from numdraw.nn.layers import Dropout, Flatten, Linear, ReLU
+from numdraw.nn.layers import Array, Dropout, Flatten, Linear, ReLU
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.network import CHUNK, Sequential
 from numdraw.nn.norm import BatchNorm
@@ -95,6 +96,25 @@ def test_replica_follows_the_values_and_keeps_its_own_gradients() -> None:
     twin.backward(np.ones((3, 4)))
     assert twin.grads.any()
     assert not network.grads.any()
+
+
+def test_moved_a_network_keeps_its_state_in_the_other_memory() -> None:
+    network = small()
+    left, before = network.replica(), network.state.copy()
+    vectors: list[Array] = []
+
+    def zeros(size: int, dtype: npt.DTypeLike) -> Array:
+        vectors.append(np.zeros(size, dtype))
+        return vectors[-1]
+
+    network.move_to(zeros)
+    state, sums = vectors
+    assert (state == before).all()
+    for parameter in network.parameters().values():
+        assert np.shares_memory(parameter.value, state)
+        assert np.shares_memory(parameter.grad, sums)
+    network.values += 1.0
+    assert (left.state == before).all()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from numdraw.nn.optim import SGD, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule
-from numdraw.nn.team import ALONE, Team
+from numdraw.nn.team import LARGEST_ALONE, ProcessTeam, Team
 
 
 def test_sgd_two_steps_by_hand() -> None:
@@ -31,7 +31,7 @@ def test_adamw_two_steps_by_hand() -> None:
 @pytest.mark.parametrize("kind", [SGD, AdamW])
 def test_threads_give_the_same_bits(kind: type[Optimizer]) -> None:
     rng = np.random.default_rng(0)
-    start = rng.normal(size=ALONE + 17).astype(np.float32)
+    start = rng.normal(size=LARGEST_ALONE + 17).astype(np.float32)
     grads = rng.normal(size=start.size).astype(np.float32)
     results = []
     with Team(3) as threads:
@@ -43,6 +43,14 @@ def test_threads_give_the_same_bits(kind: type[Optimizer]) -> None:
             results.append(values)
     assert (results[0] == results[1]).all()
     assert (results[0] != start).all()
+
+
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_vectors_that_the_team_does_not_share_are_refused(kind: type[Optimizer]) -> None:
+    team = ProcessTeam(2)
+    values = team.zeros(5, np.float64)
+    with pytest.raises(ValueError, match=f"{kind.__name__} expected an array in its team's shared"):
+        kind(values, np.zeros(5), team=team)
 
 
 @pytest.mark.parametrize("kind", [SGD, AdamW])

@@ -12,6 +12,7 @@ from numdraw.nn.norm import BatchNorm
 from numdraw.nn.optim import AdamW
 from numdraw.nn.parallel import ParallelGradient, cores, one_blas_thread
 from numdraw.nn.team import ProcessTeam, Team
+from tests.teams import of_each_kind
 
 RNG = np.random.default_rng(0)
 EXAMPLES, LABELS = RNG.normal(size=(50, 6)), RNG.integers(0, 3, 50)
@@ -27,10 +28,12 @@ def load(k: int, part: slice, seed: int = 7) -> tuple[Array, Array, np.random.Ge
     return EXAMPLES[part].copy(), LABELS[part], np.random.default_rng([seed, k])
 
 
-def alone(net: Sequential, *, batch_size: int = 50, micro_batch: int = 8) -> ParallelGradient:
+def alone(
+    net: Sequential, *, batch_size: int = 50, micro_batch: int = 8, team: Team | None = None
+) -> ParallelGradient:
     return ParallelGradient(
         net, SoftmaxCrossEntropy(), load, batch_size=batch_size, micro_batch=micro_batch,
-        team=Team(1),
+        team=team or Team(1),
     )  # fmt: skip  # shorter so
 
 
@@ -47,9 +50,7 @@ def test_micro_batches_sum_to_the_whole_batch() -> None:
     assert parts.grads == pytest.approx(whole.grads)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # the tests have threads
-@pytest.mark.parametrize("kind", [Team, ProcessTeam])
+@of_each_kind
 @pytest.mark.parametrize("size", [2, 5])
 @pytest.mark.parametrize("hidden", [8, 40_000])  # too short to share out, and not
 def test_any_workers_give_the_same_bits(kind: type[Team], size: int, hidden: int) -> None:
@@ -74,17 +75,15 @@ def test_any_workers_give_the_same_bits(kind: type[Team], size: int, hidden: int
         assert one.any()
 
 
-def test_a_network_that_other_processes_do_not_see_is_refused() -> None:
-    team = ProcessTeam(2)
-    with pytest.raises(ValueError, match=r"ParallelGradient expected an array that all processes"):
-        ParallelGradient(
-            network(), SoftmaxCrossEntropy(), load, batch_size=50, micro_batch=8, team=team
-        )
+def test_a_network_that_other_processes_do_not_share_is_refused() -> None:
+    message = "ParallelGradient expected an array in its team's shared memory"
+    with pytest.raises(ValueError, match=message):
+        alone(network(), team=ProcessTeam(2))
 
 
 def test_a_smaller_batch_forgets_the_larger_one() -> None:
     net = network()
-    gradient = alone(net, micro_batch=8)
+    gradient = alone(net)
     gradient(8)
     expected = net.grads.copy()
     gradient(50)

@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 
 from numdraw.nn.checkpoint import load_checkpoint
+from numdraw.nn.parallel import cores
 from tests.commands import SMALL, run, stop_in_the_second_epoch
 
 ROOT = Path(__file__).parent.parent
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_quiet_says_nothing(
@@ -23,10 +28,6 @@ def test_quiet_says_nothing(
 ) -> None:
     assert run(made_data, tmp_path / "a.npz", *SMALL, "--quiet") == 0
     assert capsys.readouterr() == ("", "")
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_the_log_has_a_line_for_the_start_each_epoch_and_the_end(
@@ -42,6 +43,7 @@ def test_the_log_has_a_line_for_the_start_each_epoch_and_the_end(
     assert start["options"] == meta["options"]
     assert start["data"].items() <= meta["data"].items()
     assert (start["epoch"], start["numpy"]) == (0, np.__version__)
+    assert (start["threads"], type(start["processes"])) == (cores(), bool)
     for entry, line in zip(meta["history"], epochs, strict=True):
         assert entry.items() <= line.items()
         assert line["images_per_second"] > 0

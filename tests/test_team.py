@@ -6,38 +6,25 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from numdraw.nn.team import ALONE, PART, ProcessTeam, Team, WorkerError, can_fork
+from numdraw.nn.team import LARGEST_ALONE, PART, Team, WorkerError, can_fork, make_team
 from tests.running import alive, wait_until
+from tests.teams import of_each_kind, of_processes, on_linux
 
 ROOT = Path(__file__).parent.parent
-TEAMS = [
-    Team,
-    pytest.param(
-        ProcessTeam,
-        marks=[
-            pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux only"),
-            # from Python 3.12; the tests themselves have threads, BLAS's
-            pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
-        ],
-    ),
-]
-of_each_kind = pytest.mark.parametrize("kind", TEAMS)
-of_processes = pytest.mark.parametrize("kind", TEAMS[1:])
 
 
 @of_each_kind
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_every_worker_answers_in_order(kind: type[Team], size: int) -> None:
     with kind(size) as team:
-        multiply = team.job(lambda rank, factor: factor * (rank + 1))
-        name = team.job(lambda rank: f"worker {rank}")
+        multiply = team.job(lambda worker, factor: factor * (worker + 1))
+        name = team.job(lambda worker: f"worker {worker}")
         assert multiply(10) == [10 * k for k in range(1, size + 1)]
-        assert name() == [f"worker {rank}" for rank in range(size)]
+        assert name() == [f"worker {k}" for k in range(size)]
         assert multiply(3) == [3 * k for k in range(1, size + 1)]
 
 
@@ -45,12 +32,12 @@ def test_every_worker_answers_in_order(kind: type[Team], size: int) -> None:
 def test_workers_write_to_the_teams_memory(kind: type[Team]) -> None:
     with kind(3) as team:
         vector = team.zeros(6, np.float32)
-        team.expect_seen(vector[2:4], "test")
+        team.expect_shared(vector[2:4], "test")
 
-        def work(rank: int, number: float) -> None:
-            vector[rank::3] += number + rank
+        def work(worker: int, number: float) -> None:
+            vector[worker::3] += number + worker
 
-        fill, see = team.job(work), team.job(lambda rank: vector.tolist())
+        fill, see = team.job(work), team.job(lambda worker: vector.tolist())
         fill(1.0)
         assert see() == [[1, 2, 3, 1, 2, 3]] * 3
         vector[5] = 50.0  # what the caller writes they see too
@@ -62,12 +49,12 @@ def test_the_first_workers_error_is_raised_when_all_are_done(kind: type[Team]) -
     with kind(3) as team:
         done = team.zeros(3, np.int64)
 
-        def work(rank: int, fails: bool) -> int:
-            if fails and rank > 0:
-                time.sleep(0.05 * (3 - rank))
-                raise OSError(f"worker {rank} has no disk")
-            done[rank] += 1
-            return rank
+        def work(worker: int, fails: bool) -> int:
+            if fails and worker > 0:
+                time.sleep(0.05 * (3 - worker))
+                raise OSError(f"worker {worker} has no disk")
+            done[worker] += 1
+            return worker
 
         job = team.job(work)
         with pytest.raises(OSError, match="worker 1 has no disk"):
@@ -77,90 +64,113 @@ def test_the_first_workers_error_is_raised_when_all_are_done(kind: type[Team]) -
 
 
 @of_each_kind
-@pytest.mark.parametrize(("size", "workers"), [(ALONE, 1), (ALONE + 1, 3), (5 * ALONE, 3)])
+@pytest.mark.parametrize(
+    ("size", "workers"), [(LARGEST_ALONE, 1), (LARGEST_ALONE + 1, 3), (5 * LARGEST_ALONE, 3)]
+)
 def test_long_vectors_are_shared_out_and_short_ones_are_not(
     kind: type[Team], size: int, workers: int
 ) -> None:
     with kind(3) as team:
-        times, by = team.zeros(size, np.int8), team.zeros(size, np.int64)
-        here = team.job(lambda rank: os.getpid())
+        times, firsts = team.zeros(size, np.int8), team.zeros(3, np.int64)
 
         def work(parts: list[slice], number: int) -> None:
-            assert all(part.stop - part.start == PART for part in parts)
+            firsts[parts[0].start // PART] += 1
             for part in parts:
                 times[part] += number
-                by[part] = os.getpid()
 
         team.vector_job(size, work)(7)
         assert (times == 7).all()
-        expected = set(here()[:workers])
-        assert set(by.tolist()) == expected
+        assert firsts.tolist() == [1] * workers + [0] * (3 - workers)
+
+
+@of_each_kind
+def test_after_its_end_a_team_takes_no_work(kind: type[Team]) -> None:
+    team = kind(2)
+    job = team.job(lambda worker: worker)
+    assert job() == [0, 1]
+    for _ in range(2):
+        team.close()
+        with pytest.raises(ValueError, match=r"Team expected no more work once closed, got some"):
+            job()
 
 
 @of_processes
-def test_a_second_training_of_the_same_process_has_its_own_workers(kind: type[Team]) -> None:
+def test_two_teams_of_one_process_end_by_themselves(kind: type[Team]) -> None:
     with kind(2) as first:
-        where = first.job(lambda rank: os.getpid())
+        where = first.job(lambda worker: os.getpid())
         pids = set(where())
         with kind(2) as second:  # its process has the ends of the first's pipes too
-            pids |= set(second.job(lambda rank: os.getpid())())
+            pids |= set(second.job(lambda worker: os.getpid())())
+            processes = multiprocessing.active_children()
             first.close()
-        assert len(pids) == 3
-    assert not multiprocessing.active_children()
+    assert len(pids) == 3
+    assert [process.exitcode for process in processes] == [0, 0]
 
 
 @of_processes
-def test_what_other_processes_do_not_see_is_refused(kind: type[Team]) -> None:
+def test_memory_that_other_processes_do_not_share_is_refused(kind: type[Team]) -> None:
     with kind(2) as team:
         team.zeros(5, np.float32)
-        with pytest.raises(ValueError, match=r"SGD expected an array that all processes of its"):
-            team.expect_seen(np.zeros(5, np.float32), "SGD")
+        message = (
+            "test expected an array in its team's shared memory, got one of this process's own; "
+            r"call network.move_to\(team.zeros\) first"
+        )
+        with pytest.raises(ValueError, match=message):
+            team.expect_shared(np.zeros(5, np.float32), "test")
 
 
 @of_processes
 def test_a_job_that_comes_too_late_is_refused(kind: type[Team]) -> None:
     with kind(2) as team:
-        team.job(lambda rank: rank)()
-        with pytest.raises(RuntimeError, match="expected all jobs before the first is run"):
-            team.job(lambda rank: rank)
+        team.start()
+        message = "ProcessTeam expected all jobs before it starts, got another; make it before"
+        with pytest.raises(ValueError, match=message):
+            team.job(lambda worker: worker)
 
 
 @of_processes
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, 0])
 @pytest.mark.parametrize("while_working", [True, False])
-def test_the_end_of_a_process_is_told(kind: type[Team], while_working: bool) -> None:
+def test_the_end_of_a_process_is_told(kind: type[Team], number: int, while_working: bool) -> None:
     with kind(3) as team:
-        pids = team.job(lambda rank: os.getpid())
 
-        def work(rank: int) -> None:
-            if while_working and rank == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
+        def work(worker: int, ends: bool) -> int:
+            if ends and worker == 2:
+                if number == 0:
+                    os._exit(3)
+                os.kill(os.getpid(), number)
+            return os.getpid()
 
         job = team.job(work)
-        if not while_working:
-            os.kill(pids()[2], signal.SIGKILL)
-            time.sleep(0.1)
-        with pytest.raises(WorkerError, match="worker 2 of 3 expected to go on, got its end by si"):
-            job()
+        how = f"signal {number}" if number else "exit status 3"
+        if not while_working and number:
+            pid = job(False)[2]
+            os.kill(pid, number)
+            wait_until(lambda: not alive(pid))
+        message = (
+            f"process 3 of 3 expected to end with its team, got {how}; if memory ran out, use fewer"
+        )
+        with pytest.raises(WorkerError, match=message):
+            job(True)
 
 
 @of_processes
 def test_ctrl_c_is_left_to_the_first_process(kind: type[Team]) -> None:
     with kind(2) as team:
-        pids = team.job(lambda rank: os.getpid())
+        pids = team.job(lambda worker: os.getpid())
         os.kill(pids()[1], signal.SIGINT)
         assert len(pids()) == 2
 
 
+@on_linux
 def test_processes_end_when_the_first_is_killed() -> None:
     program = textwrap.dedent("""
-        import os, signal, sys
+        import os, signal
         from numdraw.nn.team import ProcessTeam
         with ProcessTeam(4) as team:
-            print(*team.job(lambda rank: os.getpid())(), flush=True)
+            print(*team.job(lambda worker: os.getpid())(), flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
     """)
-    if sys.platform != "linux":
-        pytest.skip("processes are forked on Linux only")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
@@ -171,29 +181,31 @@ def test_processes_end_when_the_first_is_killed() -> None:
     wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
-def test_nothing_below_one_is_taken() -> None:
-    with pytest.raises(ValueError, match="Team expected a size of at least 1, got 0"):
-        Team(0)
+@of_each_kind
+def test_a_team_of_no_workers_is_refused(kind: type[Team]) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__} expected a size of at least 1, got 0"):
+        kind(0)
 
 
-@pytest.mark.parametrize(("threads", "expected"), [("", "True"), ("1", "False")])
-def test_only_a_process_of_one_thread_may_fork(threads: str, expected: str) -> None:
-    if sys.platform != "linux":
-        pytest.skip("processes are forked on Linux only")
+@on_linux
+@pytest.mark.parametrize("second_thread", [False, True])
+def test_only_a_process_of_one_thread_may_fork(second_thread: bool) -> None:
     program = textwrap.dedent(f"""
         import threading
-        from numdraw.nn.team import can_fork
-        if {threads!r}:
+        from numdraw.nn.team import can_fork, make_team
+        if {second_thread}:
             threading.Thread(target=threading.Event().wait, daemon=True).start()
-        print(can_fork())
+        print(can_fork(), type(make_team(2)).__name__)
     """)
-    env: dict[str, Any] = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True
     )
-    assert done.stdout == f"{expected}\n", done.stderr
+    expected = "False Team\n" if second_thread else "True ProcessTeam\n"
+    assert done.stdout == expected, done.stderr
 
 
 def test_elsewhere_no_process_may_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert not can_fork()
+    assert type(make_team(2)) is Team

@@ -9,17 +9,18 @@ from numdraw import models
 from numdraw.data import read_split, split_validation
 from numdraw.nn.checkpoint import CheckpointError
 from numdraw.nn.parallel import one_blas_thread
+from numdraw.nn.team import Team
 from numdraw.training import RECIPES, Options, Training, TrainingError
 
 OPTIONS = Options(epochs=3, batch_size=96, hidden=(16,), validation=100, dropout=0.2)
 
 
-def training(folder: Path, options: Options = OPTIONS, threads: int = 2) -> Training:
+def training(folder: Path, options: Options = OPTIONS, workers: int = 2) -> Training:
     examples = read_split(folder, "train")
     return Training(
         options,
         *split_validation(examples, options.validation, rng=options.split_rng()),
-        threads=threads,
+        team=Team(workers),
     )
 
 
@@ -54,10 +55,16 @@ def test_learns_an_easy_task(made_data: Path) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("threads", [1, 3])
-def test_threads_do_not_change_a_bit(made_data: Path, options: Options, threads: int) -> None:
-    expected = bits(run(training(made_data, options, threads=2)))
-    assert bits(run(training(made_data, options, threads=threads))) == expected
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_do_not_change_a_bit(made_data: Path, options: Options, workers: int) -> None:
+    expected = bits(run(training(made_data, options, workers=2)))
+    assert bits(run(training(made_data, options, workers=workers))) == expected
+
+
+def test_a_batch_size_beyond_the_data_takes_all_of_it(made_data: Path) -> None:
+    result = training(made_data, replace(OPTIONS, batch_size=10**9))  # room for no such batch
+    assert result.batches == 1
+    assert result.step() > 0
 
 
 def test_the_averaged_network_follows_the_trained_one(made_data: Path) -> None:
@@ -114,7 +121,7 @@ def test_going_on_from_a_state_gives_the_same_bits(
     stopped = run(training(made_data, options), steps)
     arrays, meta = stopped.state()
     saved = {name: array.copy() for name, array in arrays.items()}
-    resumed = training(made_data, options, threads=1)
+    resumed = training(made_data, options, workers=1)
     resumed.load(saved, meta, where="here")
     assert resumed.optimizer.steps == steps
     assert bits(run(resumed)) == expected

@@ -39,7 +39,7 @@ from numdraw.nn.norm import BatchNorm
 from numdraw.nn.optim import SGD, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule
 from numdraw.nn.parallel import ParallelGradient
 from numdraw.nn.pool import AvgPool2d, MaxPool2d
-from numdraw.nn.team import ProcessTeam, Team
+from numdraw.nn.team import ProcessTeam, Team, WorkerError, make_team
 
 __all__ = [
     "SGD",
@@ -68,8 +68,10 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Statistic",
     "Team",
+    "WorkerError",
     "load_checkpoint",
     "log_softmax",
+    "make_team",
     "save_checkpoint",
     "softmax",
 ]

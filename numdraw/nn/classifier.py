@@ -285,6 +285,7 @@ class Classifier:
         labels = self._as_indices(y)
         train, valid = self._split(labels)
         best, best_state, since_better = -math.inf, self.network_.state.copy(), 0
+        # Threads: the calling program may have some too, and must not be forked then.
         with one_blas_thread(), Team(cores() if self.threads is None else self.threads) as team:
             optimizer, rates = self._optimizer(team), self._rates(epochs, len(train))
             gradient = ParallelGradient(

@@ -59,15 +59,17 @@ class Sequential:
         self._bind(np.zeros_like(self.state))
 
     def move_to(self, zeros: Callable[[int, np.dtype[Any]], Array]) -> None:
-        """Move `state` and `sums` to other memory; what was taken of them before is left behind.
+        """Move `state` and `sums` to other memory.
+
+        Views and replicas made before keep the old vectors, so call it first. Gradients start at 0.
 
         Args:
             zeros: given a size and a dtype, returns a vector of zeros; `Team.zeros`.
         """
-        size, dtype = self.state.size, self.state.dtype
-        state, self.state = self.state, zeros(size, dtype)
-        self.state[:] = state
-        self._bind(zeros(size, dtype))
+        state = zeros(self.state.size, self.state.dtype)
+        state[:] = self.state
+        self.state = state
+        self._bind(zeros(state.size, state.dtype))
 
     def _bind(self, sums: Array) -> None:
         """Make every parameter and statistic a view into `state` and `sums`."""
@@ -188,7 +190,7 @@ class Sequential:
     def replica(self) -> "Sequential":
         """A network that shares `state`; all else that changes is its own.
 
-        So several threads can train on parts of a batch at once.
+        So several workers can train on parts of a batch at once.
         """
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))

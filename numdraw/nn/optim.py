@@ -24,38 +24,33 @@ class Optimizer(ABC):
         steps: how many steps were taken.
     """
 
-    def __init__(self, values: Array, grads: Array, team: Team | None = None) -> None:
+    def __init__(self, values: Array, grads: Array, *, team: Team | None = None) -> None:
         """Stand at step 0.
 
         Args:
             values: (P,), `Sequential.values`.
             grads: (P,), `Sequential.grads`.
-            team: takes the steps together, and sees the vectors; None is the caller alone.
+            team: takes the steps together; None is the caller alone.
 
         Raises:
-            ValueError: the team does not see the vectors.
+            ValueError: the team does not share the vectors' memory.
         """
         self._team = Team(1) if team is None else team
         for vector in (values, grads):
-            self._team.expect_seen(vector, type(self).__name__)
+            self._team.expect_shared(vector, type(self).__name__)
         self.values = values
         self.grads = grads
         self.steps = 0
         self._update = self._team.vector_job(values.size, self._update_parts)
 
     def step(self, lr: float) -> None:
-        """Take one step of learning rate `lr`."""
+        """Take one step of learning rate `lr`.
+
+        Raises:
+            WorkerError: a process of the team has come to its end.
+        """
         self.steps += 1
         self._update(lr, self.steps)
-
-    def _update_parts(self, parts: list[slice], lr: float, steps: int) -> None:
-        self.steps = steps  # in another process it stood still
-        for part in parts:
-            self.update(part, lr)
-
-    def zeros(self) -> Array:
-        """A vector for the formula to remember something in, (P,)."""
-        return self._team.zeros(self.values.size, self.values.dtype)
 
     @abstractmethod
     def update(self, part: slice, lr: float) -> None:
@@ -70,6 +65,15 @@ class Optimizer(ABC):
         for name, array in self.state().items():
             array[...] = arrays[name]
         self.steps = steps
+
+    def _zeros(self) -> Array:
+        """A vector for the formula to remember something in, (P,)."""
+        return self._team.zeros(self.values.size, self.values.dtype)
+
+    def _update_parts(self, parts: list[slice], lr: float, steps: int) -> None:
+        self.steps = steps  # in another process it stood still
+        for part in parts:
+            self.update(part, lr)
 
 
 class SGD(Optimizer):
@@ -100,10 +104,10 @@ class SGD(Optimizer):
             weight_decay: the factor of the L2 penalty's gradient.
             team: see `Optimizer`.
         """
-        super().__init__(values, grads, team)
+        super().__init__(values, grads, team=team)
         self.momentum = momentum
         self.weight_decay = weight_decay
-        self.velocity = self.zeros()
+        self.velocity = self._zeros()
 
     def update(self, part: slice, lr: float) -> None:
         """See the class."""
@@ -153,12 +157,12 @@ class AdamW(Optimizer):
             weight_decay: the share of a parameter that a step of lr 1 would take off it.
             team: see `Optimizer`.
         """
-        super().__init__(values, grads, team)
+        super().__init__(values, grads, team=team)
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
-        self.mean = self.zeros()
-        self.variance = self.zeros()
+        self.mean = self._zeros()
+        self.variance = self._zeros()
 
     def update(self, part: slice, lr: float) -> None:
         """See the class."""

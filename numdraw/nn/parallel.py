@@ -7,17 +7,18 @@ at the end these are summed in the order of the micro-batches. Floating-point su
 order and on nothing else here, so the result is the same, bit for bit, for one worker or many, as
 long as BLAS itself uses one thread (`one_blas_thread`).
 
-Several processes can share a batch: each takes some of its micro-batches, and a `Group` adds up
-what they found. The parts are then summed in another order, which changes the last bits.
+Several ranks can share a batch, each with a team of its own: each takes some of its micro-batches,
+and a `Group` adds up what they found. The parts are then summed in another order, which changes the
+last bits.
 """
 
 import ctypes
-import itertools
+import math
 import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
-from functools import lru_cache
+from functools import cache
 from threading import Lock
 from typing import Any, Protocol, TypeAlias
 
@@ -40,10 +41,10 @@ Load: TypeAlias = Callable[..., tuple[Array, Array, np.random.Generator]]
 
 
 class Group(Protocol):
-    """Processes that train the same network, each on its share of every batch.
+    """Ranks, which train the same network, each on its share of every batch: MPI's processes.
 
     Attributes:
-        rank: this process, counted from 0.
+        rank: this one, counted from 0.
         size: how many there are.
     """
 
@@ -51,7 +52,7 @@ class Group(Protocol):
     size: int
 
     def sum(self, vector: Array) -> None:
-        """Add up the processes' vectors; in place, each gets the sum, of the same bits."""
+        """Add up the ranks' vectors; in place, each gets the sum, of the same bits."""
 
 
 class ParallelGradient:
@@ -71,7 +72,8 @@ class ParallelGradient:
         """Plan the work.
 
         Args:
-            network: whose gradient is wanted; with a `ProcessTeam`, moved to its memory before.
+            network: whose gradient is wanted; with a `ProcessTeam`, call
+                network.move_to(team.zeros) first.
             loss: of its logits.
             load: called as load(k, part, *where), returns the kth micro-batch's examples (n, ...),
                 their labels (n,) and the random numbers to use for it; `part` is its slice of
@@ -79,36 +81,37 @@ class ParallelGradient:
                 work of making examples is shared out too.
             batch_size: the largest N.
             micro_batch: examples in a micro-batch; the result's last bits depend on it.
-            team: works; the result does not depend on its size.
-            group: the processes that share the batches; None if this one is alone.
+            team: the workers; the result does not depend on how many.
+            group: the ranks that share the batches; None if this one is alone.
 
         Raises:
-            ValueError: batch_size or micro_batch is below 1, or the team does not see the network.
+            ValueError: batch_size or micro_batch is below 1, or the team does not share the
+                network's memory.
         """
         if batch_size < 1 or micro_batch < 1:
             raise ValueError(
                 "ParallelGradient expected batch_size and micro_batch of at least 1, "
                 f"got {batch_size} and {micro_batch}"
             )
-        team.expect_seen(network.state, "ParallelGradient")
+        for vector in (network.state, network.sums):
+            team.expect_shared(vector, "ParallelGradient")
         self.network = network
         self.loss = loss
         self.load = load
         self.batch_size = batch_size
         self.micro_batch = micro_batch
         self.group = group
-        self._team_size = team.size
         self._replicas = [network.replica() for _ in range(team.size)]
-        most = len(self._mine(len(range(0, batch_size, micro_batch))))
-        size = network.sums.size
+        most, size = len(self._mine(batch_size)), network.sums.size
         self._parts = team.zeros(most * size, network.sums.dtype).reshape(most, size)
+        self._losses = team.zeros(most, np.float64)
         self._compute = team.job(self._compute_share)
         self._sum = team.vector_job(size, self._sum_parts)
 
     def __call__(self, batch_size: int, *where: Any) -> float:
         """The mean loss over the batch; its gradient is in `network.grads`.
 
-        Every process of a group calls it with the same batch, and gets the same.
+        Every rank of a group calls it with the same batch, and gets the same.
 
         Args:
             batch_size: N.
@@ -119,14 +122,16 @@ class ParallelGradient:
 
         Raises:
             ValueError: N is more than the batch_size that was planned for.
+            WorkerError: a process of the team has come to its end.
         """
         if batch_size > self.batch_size:
             raise ValueError(
                 f"ParallelGradient expected a batch of at most {self.batch_size}, got {batch_size}"
             )
-        losses = dict(itertools.chain(*self._compute(batch_size, *where)))
-        loss = np.array([sum(losses[k] for k in sorted(losses))], np.float64)
-        self._sum(len(losses))
+        self._compute(batch_size, *where)
+        count = len(self._mine(batch_size))
+        loss = np.array([sum(self._losses[:count])], np.float64)  # in order, as the gradients
+        self._sum(count)
         if self.group is not None:
             # The short one first: who is early waits there, and the long one finds all ready.
             self.group.sum(loss)
@@ -134,18 +139,18 @@ class ParallelGradient:
         self.network.update_statistics()
         return float(loss[0])
 
-    def _mine(self, count: int) -> range:
-        """Of so many micro-batches, those of this process."""
+    def _mine(self, batch_size: int) -> range:
+        """The numbers of this rank's micro-batches; none where there are more ranks than those."""
         rank, size = (0, 1) if self.group is None else (self.group.rank, self.group.size)
-        return range(rank, count, size)  # none, where there are more processes than micro-batches
+        return range(rank, math.ceil(batch_size / self.micro_batch), size)
 
-    def _compute_share(self, worker: int, batch_size: int, *where: Any) -> list[tuple[int, float]]:
-        """Compute a worker's micro-batches; each one's number, and its share of the loss."""
-        starts = range(0, batch_size, self.micro_batch)
-        mine = list(enumerate(self._mine(len(starts))))[worker :: self._team_size]
-        replica, losses = self._replicas[worker], []
-        for place, k in mine:
-            part = slice(starts[k], min(starts[k] + self.micro_batch, batch_size))
+    def _compute_share(self, worker: int, batch_size: int, *where: Any) -> None:
+        """Set the losses and the sums of a worker's micro-batches."""
+        replica = self._replicas[worker]
+        mine = list(enumerate(self._mine(batch_size)))
+        for place, k in mine[worker :: len(self._replicas)]:
+            start = k * self.micro_batch
+            part = slice(start, min(start + self.micro_batch, batch_size))
             examples, labels, rng = self.load(k, part, *where)
             # The loss is a mean over this part; the batch's mean weighs the parts by their size.
             share = len(labels) / batch_size
@@ -156,8 +161,7 @@ class ParallelGradient:
             loss, dlogits = self.loss(logits, labels)
             dlogits *= share
             replica.backward(dlogits)
-            losses.append((k, loss * share))
-        return losses
+            self._losses[place] = loss * share
 
     def _sum_parts(self, slices: list[slice], count: int) -> None:
         """Sum the first `count` micro-batches' vectors, in these slices; to 0 if there are none."""
@@ -188,7 +192,7 @@ def keep_freed_memory() -> None:
 
 
 def one_blas_thread() -> AbstractContextManager[None]:
-    """A context in which BLAS uses one thread, so that the threads above have a core each.
+    """A context in which BLAS uses one thread, so that each worker has a core.
 
     Several threads may be in it at once: BLAS gets its threads back when the last one leaves.
 
@@ -223,7 +227,7 @@ class _OneBlasThread:
 _ONE_BLAS_THREAD = _OneBlasThread()
 
 
-@lru_cache(maxsize=1)  # to look through all libraries takes half a millisecond
+@cache  # to look through all libraries takes half a millisecond
 def _blas() -> Any:
     """What threadpoolctl knows of the BLAS libraries that are loaded; NumPy's is, by now."""
     from threadpoolctl import ThreadpoolController

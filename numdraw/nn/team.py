@@ -2,8 +2,8 @@
 
 NumPy lets go of the GIL while it computes, so threads do compute side by side. But between two
 calls each of them needs the GIL for a few microseconds, and the others wait: of a small network's
-training that is a fifth. Processes have a GIL each. They see the same memory where it was asked
-for (`zeros`), and all else is as it was when they were forked.
+training that is a fifth. Processes have a GIL each. They share the memory that was asked for with
+`zeros`; all else is as it was when they were forked.
 """
 
 import mmap
@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,29 +23,27 @@ import numpy.typing as npt
 
 from numdraw.nn.layers import Array
 
-TASKS = Path("/proc/self/task")  # of Linux: an entry for each thread of this process
 PART = 32 * 1024  # elements worked on at once: six float32 vectors of it stay in 1 MiB of L2
-ALONE = 8 * PART  # elements; a shorter vector is done before the others have heard of it
-PATIENCE = 5.0  # s; for a process that was told to end, and may be in a piece of work
+LARGEST_ALONE = 8 * PART  # elements; AdamW takes 0.3 ms for so many, to ask others 0.1 ms more
+JOIN_TIMEOUT = 5.0  # s; for a process that comes to its end, maybe from the middle of its work
+THREADS = "/proc/self/task"  # of Linux: an entry for each thread of this process
 
 Answer: TypeAlias = tuple[Any, Exception | None]  # what work returned, or what it raised
 
 
-class WorkerError(ChildProcessError):
-    """A process of a team came to its end before its work did."""
+class WorkerError(ValueError):
+    """A process of a team came to its end before the team did."""
 
 
 class Team:
-    """Threads. Worker 0 is the caller's own.
-
-    A context, which ends the workers.
+    """Workers that are threads; worker 0 is the calling one. A context: leaving it ends the others.
 
     Attributes:
         size: how many workers.
     """
 
     def __init__(self, size: int) -> None:
-        """Plan the workers; they start with the first job.
+        """Plan the workers.
 
         Args:
             size: how many, the caller included.
@@ -55,39 +52,43 @@ class Team:
             ValueError: it is below 1.
         """
         if size < 1:
-            raise ValueError(f"Team expected a size of at least 1, got {size}")
+            raise ValueError(f"{type(self).__name__} expected a size of at least 1, got {size}")
         self.size = size
         self._jobs: list[Callable[..., Any]] = []
-        self._executor = ThreadPoolExecutor(size)  # a thread starts when there is work for it
+        self._executor: ThreadPoolExecutor | None = None
+        self._closed = False
 
     def zeros(self, size: int, dtype: npt.DTypeLike) -> Array:
-        """A vector of zeros (size,) that all workers see."""
+        """A vector of zeros (size,) in memory that all workers share."""
         return np.zeros(size, dtype)
 
-    def expect_seen(self, array: Array, who: str) -> None:
-        """Raise a ValueError unless all workers see the same array.
+    def expect_shared(self, array: Array, who: str) -> None:
+        """Raise a ValueError unless all workers share the array's memory.
 
         Args:
-            array: to be written to by one worker and read by another.
+            array: written to by one worker and read by others.
             who: needs it so, for the message.
         """
+        # nothing to look at: threads share all memory
 
     def job(self, work: Callable[..., Any]) -> Callable[..., list[Any]]:
         """A function that has every worker do a piece of work.
 
         Args:
-            work: called as work(rank, *args) by each worker; rank counts them from 0.
+            work: called as work(worker, *args) by each; worker counts them from 0.
 
         Returns:
-            Called with args, which other processes get as copies, it returns what the workers
+            Called with args, of which other processes get copies, it returns what the workers
             returned, in their order. If some raise, it raises the first of their exceptions, once
-            all are done.
+            all are done; a WorkerError where a process has come to its end; a ValueError after the
+            team was closed.
         """
         number = len(self._jobs)
         self._jobs.append(work)
 
         def run(*args: Any) -> list[Any]:
-            waits = [self._start(rank, number, args) for rank in range(1, self.size)]
+            self.start()
+            waits = [self._ask(worker, number, args) for worker in range(1, self.size)]
             answers = [self._answer(0, number, args), *(wait() for wait in waits)]
             for _, error in answers:
                 if error is not None:
@@ -104,28 +105,34 @@ class Team:
         Args:
             size: the vectors' elements.
             work: called as work(parts, *args), changes the elements in these slices.
+
+        Returns:
+            Called with args, it has the work done on all elements.
         """
         starts = range(0, size, PART)
-        workers = 1 if size <= ALONE else self.size
+        workers = 1 if size <= LARGEST_ALONE else self.size
 
-        def share(rank: int, *args: Any) -> None:
-            work([slice(start, start + PART) for start in starts[rank::workers]], *args)
+        def share(worker: int, *args: Any) -> None:
+            work([slice(start, start + PART) for start in starts[worker::workers]], *args)
 
         return partial(share, 0) if workers == 1 else self.job(share)
 
-    def _start(self, rank: int, number: int, args: tuple[Any, ...]) -> Callable[[], Answer]:
-        """Have another worker begin; what is returned waits for its answer."""
-        return self._executor.submit(self._answer, rank, number, args).result
+    def start(self) -> None:
+        """Start the workers, if they have not been; the first job does so too.
 
-    def _answer(self, rank: int, number: int, args: tuple[Any, ...]) -> Answer:
-        try:
-            return self._jobs[number](rank, *args), None
-        except Exception as error:
-            return None, error
+        Raises:
+            ValueError: the team was closed.
+        """
+        if self._closed:
+            raise ValueError(
+                f"{type(self).__name__} expected no more work once closed, got some; make another"
+            )
 
     def close(self) -> None:
         """End the workers."""
-        self._executor.shutdown()
+        self._closed = True
+        if self._executor is not None:
+            self._executor.shutdown()
 
     def __enter__(self) -> "Team":
         """Itself; leaving the context ends the workers."""
@@ -135,11 +142,23 @@ class Team:
         """End the workers."""
         self.close()
 
+    def _ask(self, worker: int, number: int, args: tuple[Any, ...]) -> Callable[[], Answer]:
+        """Have another worker begin with a job; what is returned waits for its answer."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self.size - 1)
+        return self._executor.submit(self._answer, worker, number, args).result
+
+    def _answer(self, worker: int, number: int, args: tuple[Any, ...]) -> Answer:
+        try:
+            return self._jobs[number](worker, *args), None
+        except Exception as error:
+            return None, error
+
 
 class ProcessTeam(Team):
-    """Processes, forked from this one with the first job. Only where `can_fork` says so.
+    """Workers that are processes, forked from the calling one. Only where `can_fork` says so.
 
-    They end when this process does, however it ends: each reads from a pipe, and that closes.
+    They end when the first process does, however it ends: each reads from a pipe, and that closes.
     """
 
     def __init__(self, size: int) -> None:
@@ -147,61 +166,77 @@ class ProcessTeam(Team):
         super().__init__(size)
         self._pipes: list[Connection] = []
         self._processes: list[multiprocessing.process.BaseProcess] = []
-        self._seen: list[Array] = []
+        self._shared: list[Array] = []
 
     def zeros(self, size: int, dtype: npt.DTypeLike) -> Array:
-        """A vector of zeros (size,) in memory that a fork shares instead of copying it."""
+        """See `Team.zeros`."""
         dtype = np.dtype(dtype)
-        memory = mmap.mmap(-1, max(size, 1) * dtype.itemsize)
+        memory = mmap.mmap(-1, max(size, 1) * dtype.itemsize)  # a fork does not copy it
         vector = np.frombuffer(memory, dtype, count=size)
-        self._seen.append(vector)
+        self._shared.append(vector)
         return vector
 
-    def expect_seen(self, array: Array, who: str) -> None:
-        """See `Team.expect_seen`."""
-        if not any(np.may_share_memory(array, seen) for seen in self._seen):
+    def expect_shared(self, array: Array, who: str) -> None:
+        """See `Team.expect_shared`."""
+        if not any(np.may_share_memory(array, shared) for shared in self._shared):
             raise ValueError(
-                f"{who} expected an array that all processes of its team see, got one of this "
-                "process; make it with the team's zeros (network.move_to(team.zeros))"
+                f"{who} expected an array in its team's shared memory, got one of this process's "
+                "own; call network.move_to(team.zeros) first"
             )
 
     def job(self, work: Callable[..., Any]) -> Callable[..., list[Any]]:
         """See `Team.job`.
 
         Raises:
-            RuntimeError: the processes were forked before, and do not know of the work.
+            ValueError: the processes were forked before, and do not know of the work.
         """
-        if self._pipes:
-            raise RuntimeError("ProcessTeam expected all jobs before the first is run, got another")
+        if self._processes:
+            raise ValueError(
+                "ProcessTeam expected all jobs before it starts, got another; make it before"
+            )
         return super().job(work)
 
-    def _start(self, rank: int, number: int, args: tuple[Any, ...]) -> Callable[[], Answer]:
-        if not self._pipes:
-            self._fork()
-        try:
-            self._pipes[rank - 1].send((number, args))
-        except OSError as error:
-            raise self._ended(rank) from error
-        return partial(self._receive, rank)
-
-    def _receive(self, rank: int) -> Answer:
-        try:
-            answer: Answer = self._pipes[rank - 1].recv()
-        except (EOFError, OSError) as error:
-            raise self._ended(rank) from error
-        return answer
-
-    def _fork(self) -> None:
+    def start(self) -> None:
+        """See `Team.start`."""
+        super().start()
+        if self._processes:
+            return
         context = multiprocessing.get_context("fork")
-        for rank in range(1, self.size):
+        for worker in range(1, self.size):
             ours, theirs = context.Pipe()
-            process = context.Process(target=self._serve, args=(rank, ours, theirs), daemon=True)
+            process = context.Process(target=self._serve, args=(worker, ours, theirs), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def _serve(self, rank: int, ours: Connection, theirs: Connection) -> None:
+    def close(self) -> None:
+        """End the processes."""
+        super().close()
+        for pipe in self._pipes:
+            with suppress(OSError):
+                pipe.send(None)  # to close it may not do: a process forked later has this end too
+            pipe.close()
+        for process in self._processes:
+            process.join(JOIN_TIMEOUT)
+            process.kill()
+        self._pipes, self._processes = [], []
+
+    def _ask(self, worker: int, number: int, args: tuple[Any, ...]) -> Callable[[], Answer]:
+        try:
+            self._pipes[worker - 1].send((number, args))
+        except OSError as error:
+            raise self._ended(worker) from error
+        return partial(self._receive, worker)
+
+    def _receive(self, worker: int) -> Answer:
+        try:
+            answer: Answer = self._pipes[worker - 1].recv()
+        except (EOFError, OSError) as error:
+            raise self._ended(worker) from error
+        return answer
+
+    def _serve(self, worker: int, ours: Connection, theirs: Connection) -> None:
         """What a forked process does: one job after another, until the pipe closes."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the first process
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -209,35 +244,28 @@ class ProcessTeam(Team):
             pipe.close()
         with suppress(EOFError, OSError):
             while (asked := theirs.recv()) is not None:
-                theirs.send(self._answer(rank, *asked))
+                theirs.send(self._answer(worker, *asked))
 
-    def _ended(self, rank: int) -> WorkerError:
-        process = self._processes[rank - 1]
-        process.join(PATIENCE)
-        how = f"exit status {process.exitcode}"
-        if process.exitcode is not None and process.exitcode < 0:
-            how = f"its end by signal {-process.exitcode}"
+    def _ended(self, worker: int) -> WorkerError:
+        process = self._processes[worker - 1]
+        process.join(JOIN_TIMEOUT)
+        status = process.exitcode
+        how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
         return WorkerError(
-            f"worker {rank} of {self.size} expected to go on, got {how}; "
-            "is there enough memory for all of them?"
+            f"process {worker + 1} of {self.size} expected to end with its team, got {how}; "
+            "if memory ran out, use fewer (--threads)"
         )
-
-    def close(self) -> None:
-        """End the processes."""
-        super().close()
-        for pipe in self._pipes:
-            with suppress(OSError):
-                pipe.send(None)
-            pipe.close()
-        for process in self._processes:
-            process.join(PATIENCE)
-            process.kill()
-        self._pipes, self._processes = [], []
 
 
 def can_fork() -> bool:
     """Whether a fork of this process is safe: on Linux, while it has no second thread.
 
-    A fork has a copy of the first thread only, and of the locks as they were.
+    A fork has a copy of the calling thread only; locks that others held stay locked. So ask right
+    before.
     """
-    return sys.platform == "linux" and len(os.listdir(TASKS)) == 1
+    return sys.platform == "linux" and len(os.listdir(THREADS)) == 1
+
+
+def make_team(size: int) -> Team:
+    """Processes where this one `can_fork`, else threads."""
+    return ProcessTeam(size) if can_fork() else Team(size)

@@ -27,6 +27,7 @@ import numpy as np
 from numdraw import mpi
 from numdraw.data import Examples, Part
 from numdraw.nn.parallel import keep_freed_memory, one_blas_thread
+from numdraw.nn.team import Team
 from numdraw.training import RECIPES, Training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,14 +103,13 @@ def measure(args: argparse.Namespace, ranks: mpi.Ranks) -> int:
 
 def measure_network(name: str, args: argparse.Namespace, ranks: mpi.Ranks) -> dict[str, Any]:
     """The figures of one network."""
-    with (
-        training(name, threads=1, group=None) as alone,
-        training(name, threads=1, group=ranks) as together,
-        training(name, threads=2, group=None) as threads,
-    ):
+    with Team(1) as one, Team(2) as two:
+        alone = training(name, team=one, group=None)
+        together = training(name, team=one, group=ranks)
+        threads = training(name, team=two, group=None)
 
-        def on_rank_0(one: Training) -> Callable[[], None]:
-            return lambda: steps(one, args.steps if ranks.rank == 0 else 0)
+        def on_rank_0(its: Training) -> Callable[[], None]:
+            return lambda: steps(its, args.steps if ranks.rank == 0 else 0)
 
         cases = {
             ALONE: on_rank_0(alone),
@@ -142,13 +142,13 @@ def measure_network(name: str, args: argparse.Namespace, ranks: mpi.Ranks) -> di
         return figures
 
 
-def training(name: str, *, threads: int, group: mpi.Ranks | None) -> Training:
+def training(name: str, *, team: Team, group: mpi.Ranks | None) -> Training:
     """A training of the recipe, on made images."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4096, 28, 28)).astype(np.uint8)
     examples = Examples(images, rng.integers(0, 10, 4096), {})
     train = Part(examples, np.arange(4096))
-    return Training(RECIPES[name], train, examples, threads=threads, group=group)
+    return Training(RECIPES[name], train, examples, team=team, group=group)
 
 
 def steps(one: Training, count: int) -> None:

@@ -240,14 +240,12 @@ def _say_throughput(report: Report, effort: Effort, results: Sequence[dict[str, 
 
 
 def _memory(report: Report, effort: Effort, threads: int) -> None:
-    """Report the peak of a training's memory, which must not grow with the data."""
+    """Report a training's memory, which must not grow with the data."""
     results = []
     for images in effort.memory:
         with Side("ours", **blas(1)) as side:
-            found = side.call(
-                "peak_memory", images=images, steps=effort.memory_steps, threads=threads
-            )
-        results.append({"images": images, **found, "beyond": found["peak"] - found["data"]})
+            found = side.call("memory", images=images, steps=effort.memory_steps, threads=threads)
+        results.append({"images": images, **found, "beyond": found["taken"] - found["data"]})
     report.figures["memory"] = results
     report.say(f"\nmemory of the processes that train the convnet, {threads} in all")
     report.say(
@@ -256,7 +254,7 @@ def _memory(report: Report, effort: Effort, threads: int) -> None:
             [
                 [
                     f"{r['images']:,}",
-                    *(f"{r[name] / 1e6:.1f}" for name in ("peak", "data", "beyond")),
+                    *(f"{r[name] / 1e6:.1f}" for name in ("taken", "data", "beyond")),
                 ]
                 for r in results
             ],

@@ -22,12 +22,12 @@ from numdraw.nn.layers import Array
 from numdraw.nn.losses import SoftmaxCrossEntropy
 from numdraw.nn.optim import SGD
 from numdraw.nn.parallel import ParallelGradient, keep_freed_memory
-from numdraw.nn.team import ProcessTeam, Team, can_fork
+from numdraw.nn.team import make_team
 from numdraw.preprocess import render
 from numdraw.training import RECIPES, Training
 
 MAXRSS = 1 if sys.platform == "darwin" else 1024  # bytes; the unit of ru_maxrss
-PSS = re.compile(r"^Pss: +(\d+) kB$", re.MULTILINE)  # a shared page's size over its processes
+PSS = re.compile(r"^Pss: +(\d+) kB$", re.MULTILINE)  # a page of n processes counts 1/n in each
 
 keep_freed_memory()
 
@@ -48,7 +48,7 @@ def training(
         here = slice(first + part.start, first + part.stop)
         return images[here], labels[here], rngs[k]
 
-    team = ProcessTeam(threads) if can_fork() else Team(threads)
+    team = make_team(threads)
     network = nets.network(net)
     network.move_to(team.zeros)
     optimizer = SGD(network.values, network.grads, momentum=0.9, team=team)
@@ -113,7 +113,7 @@ def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, Any]]:
         nonlocal training
         start = time.perf_counter()
         if training is None:
-            training = Training(options, train, valid, threads=threads, processes=can_fork())
+            training = Training(options, train, valid, team=make_team(threads))
         for _ in range(training.batches):
             training.step()
         error = training.end_epoch()["validation_error"]
@@ -126,11 +126,11 @@ def epochs(*, threads: int, **race: Any) -> Callable[[], dict[str, Any]]:
     return run
 
 
-def peak_memory(*, images: int, steps: int, threads: int) -> dict[str, int]:
-    """The bytes that a training of so many images takes, its helpers' too, and the data's own.
+def memory(*, images: int, steps: int, threads: int) -> dict[str, int]:
+    """The bytes that a training of so many images takes, and the data's own.
 
-    Freed memory is kept, so that it is the most there was. To be called once, in a process of its
-    own.
+    Taken after some steps and a validation, of all its processes; on macOS the peak of the one. To
+    be called once, in a process of its own.
     """
     rng = np.random.default_rng(0)
     train, valid = (
@@ -140,20 +140,19 @@ def peak_memory(*, images: int, steps: int, threads: int) -> dict[str, int]:
         for count in (images, 1000)
     )
     part = Part(train, np.arange(images))
-    with Training(
-        RECIPES["convnet"], part, valid, threads=threads, processes=can_fork()
-    ) as training:
+    with make_team(threads) as team:
+        training = Training(RECIPES["convnet"], part, valid, team=team)
         for _ in range(min(steps, training.batches)):
             training.step()
         training.end_epoch()
-        taken = _memory()
-    return {"peak": taken, "data": train.images.nbytes + train.labels.nbytes}
+        taken = _taken()
+    return {"taken": taken, "data": train.images.nbytes + train.labels.nbytes}
 
 
-def _memory() -> int:
-    """The bytes of this process and its helpers."""
-    if sys.platform != "linux":  # no helpers there
+def _taken() -> int:
+    """The bytes of this process and its workers."""
+    if sys.platform != "linux":  # workers are threads there
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
-    pids = [os.getpid(), *(helper.pid for helper in multiprocessing.active_children())]
+    pids = [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]
     texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
     return sum(1024 * int(size) for text in texts for size in PSS.findall(text))

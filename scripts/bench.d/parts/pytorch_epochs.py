@@ -1,4 +1,4 @@
-"""A side: PyTorch, training by one of numdraw's trainings."""
+"""A side: PyTorch, training by one of numdraw's recipes."""
 
 import copy
 import math
@@ -118,7 +118,7 @@ class TorchTraining:
             yield self._joined(waiting.popleft())
 
     def _warped(self, indices: Array, batch: int, k: int) -> tuple[Array, Array]:
-        """As `Training.step` makes a micro-batch."""
+        """As `Training` makes a micro-batch."""
         rng, examples = (
             self.options.rng(MICRO_BATCHES, self.done, batch, k),
             self.train.take(indices),
