@@ -152,7 +152,14 @@ RECIPES = {
     "mlp": Options(),
     "lenet": replace(CONVNET, recipe="lenet", arch="lenet"),
     "convnet": CONVNET,
-    "fast": replace(CONVNET, recipe="fast", epochs=25, channels=(16, 32, 64, 64), dropout=0.2),
+    "fast": replace(
+        CONVNET,
+        recipe="fast",
+        epochs=28,
+        warmup=0.06,  # with 0.25, 99.0% comes an epoch later, and the end is the same
+        channels=(16, 32, 64, 64),
+        dropout=0.2,
+    ),
 }
 DEFAULT_RECIPE = "convnet"
 
