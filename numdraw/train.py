@@ -24,6 +24,7 @@ if "numpy" not in sys.modules:
 
 import argparse
 import json
+import math
 import re
 import shlex
 import signal
@@ -118,8 +119,10 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
         fix="install and copy the same everywhere",
     )
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
-    # With MPI, threads: its libraries may not survive a fork.
-    with Team(args.threads) if args.mpi else make_team(args.threads) as team:
+    # No more workers than a batch has micro-batches. With MPI, threads: its libraries may not
+    # survive a fork.
+    workers = min(args.threads, math.ceil(options.batch_size / models.MICRO_BATCH))
+    with Team(workers) if args.mpi else make_team(workers) as team:
         training = Training(options, train, valid, team=team, group=ranks)
         if saved is not None:
             training.load(*saved, where=str(checkpoint))

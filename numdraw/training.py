@@ -245,6 +245,7 @@ class Training:
             or self.epoch - self.best_epoch >= self.options.patience
         )
 
+    @np.errstate(over="ignore", invalid="ignore")  # what they warn of is looked for
     def step(self) -> float:
         """Take the next batch, and return its loss in nats.
 
@@ -299,6 +300,7 @@ class Training:
         """The averaged network's logits of images (N, 28, 28) uint8: (N, 10)."""
         logits = np.zeros((len(images), models.CLASSES), np.float32)
 
+        @np.errstate(over="ignore", invalid="ignore")  # `end_epoch` looks for it
         def work(start: int) -> None:
             part = slice(start, start + CHUNK)
             logits[part] = self.averaged(models.as_images(images[part]))

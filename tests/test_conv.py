@@ -63,14 +63,23 @@ def test_float32_stays_float32() -> None:
     assert layer.backward(out).dtype == np.float32
 
 
-@pytest.mark.parametrize(("stride", "padding"), [(0, 0), (1, 3), (1, -1)])
-def test_conv_refuses_impossible_windows(stride: int, padding: int) -> None:
+@pytest.mark.parametrize(
+    ("channels_in", "channels_out", "kernel", "stride", "padding"),
+    [
+        (0, 1, 3, 1, 0), (1, 0, 3, 1, 0), (1, 1, 0, 1, 0), (1, 1, 3, 0, 0), (1, 1, 3, 1, 3),
+        (1, 1, 3, 1, -1),
+    ],
+)  # fmt: skip  # shorter so
+def test_conv_refuses_impossible_windows(
+    channels_in: int, channels_out: int, kernel: int, stride: int, padding: int
+) -> None:
     message = (
-        r"Conv2d expected a stride of at least 1 and padding in \[0, 3\), "
-        f"got {stride} and {padding}"
+        r"Conv2d expected channels, kernel and stride of at least 1 and padding in \[0, kernel\), "
+        f"got channels {channels_in} and {channels_out}, kernel {kernel}, stride {stride} and "
+        f"padding {padding}"
     )
     with pytest.raises(ValueError, match=message):
-        Conv2d(1, 1, 3, stride=stride, padding=padding, rng=None)
+        Conv2d(channels_in, channels_out, kernel, stride=stride, padding=padding, rng=None)
 
 
 def test_conv_refuses_another_input_shape() -> None:

@@ -34,6 +34,7 @@ class Sparse:
         ([[0.0, -math.inf]], "expected finite float32 numbers in X"),
         ([[1e39]], "expected finite float32 numbers in X"),
         ([["one"]], "could not convert string to float"),
+        (np.zeros((2, 2), "M8[s]"), r"expected numbers in X, got datetime64\[s\]"),
     ],
 )
 def test_examples_that_are_none_are_refused(X: Any, message: str) -> None:
@@ -45,6 +46,9 @@ def test_examples_of_another_shape_are_refused() -> None:
     message = r"X has 4 features, but Classifier is expecting 6 .* shape \(2, 3\), got \(2, 2\)"
     with pytest.raises(ValueError, match=message):
         as_examples(np.ones((5, 2, 2)), (2, 3))
+    message = r"expected examples of shape \(2, 3\) in X, as those of `fit`, got \(6,\)"
+    with pytest.raises(ValueError, match=message):
+        as_examples(np.ones((5, 6)), (2, 3))
     assert as_examples(np.ones((5, 2, 3)), (2, 3)).shape == (5, 2, 3)
 
 

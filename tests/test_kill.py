@@ -157,7 +157,7 @@ def test_on_a_full_disk_the_last_checkpoint_survives(
     out = disk / "digits.npz"
     failed = subprocess.run(command(made_data, out), env=ENV, capture_output=True, text=True)
     assert failed.returncode == 1
-    assert "numdraw.train: [Errno 28] No space left on device" in failed.stderr
+    assert f"numdraw.train: [Errno 28] No space left on device: '{disk}/" in failed.stderr
     assert f"go on with: python -m numdraw.train --resume --out {out} " in failed.stderr
     assert os.listdir(disk) == ["digits.checkpoint.npz"]
     assert load_checkpoint(disk / "digits.checkpoint.npz")[1]["epoch"] == 0

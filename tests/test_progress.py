@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from numdraw.nn.checkpoint import load_checkpoint
-from numdraw.nn.parallel import cores
 from tests.commands import SMALL, run, stop_in_the_second_epoch
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +42,10 @@ def test_the_log_has_a_line_for_the_start_each_epoch_and_the_end(
     assert start["options"] == meta["options"]
     assert start["data"].items() <= meta["data"].items()
     assert (start["epoch"], start["numpy"]) == (0, np.__version__)
-    assert (start["threads"], type(start["processes"])) == (cores(), bool)
+    assert (start["threads"], type(start["processes"])) == (
+        1,
+        bool,
+    )  # a batch of 64 has work for one
     for entry, line in zip(meta["history"], epochs, strict=True):
         assert entry.items() <= line.items()
         assert line["images_per_second"] > 0

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +153,99 @@ def test_the_end_of_a_process_is_told(kind: type[Team], number: int, while_worki
         )
         with pytest.raises(WorkerError, match=message):
             job(True)
+
+
+@of_each_kind
+def test_ctrl_c_in_the_first_workers_share_closes_the_team(kind: type[Team]) -> None:
+    with kind(2) as team:
+
+        def work(worker: int) -> None:
+            if worker == 0:
+                raise KeyboardInterrupt
+
+        job = team.job(work)
+        with pytest.raises(KeyboardInterrupt):
+            job()
+        with pytest.raises(ValueError, match="Team expected no more work once closed"):
+            job()
+
+
+class Odd(Exception):
+    """Pickle makes it again from its message alone, which is not enough."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+@of_processes
+def test_answers_that_cannot_be_pickled_are_told(kind: type[Team]) -> None:
+    with kind(2) as team:
+
+        def work(worker: int, fails: bool) -> Any:
+            if worker == 1 and fails:
+                raise Odd(3, 4)
+            return (lambda: 5) if worker == 1 else None
+
+        job = team.job(work)
+        message = "a worker expected an answer that can be pickled, got "
+        with pytest.raises(WorkerError, match=f"{message}Odd: 3 and 4"):
+            job(True)
+        with pytest.raises(WorkerError, match=f"{message}.*lambda"):
+            job(False)
+
+
+@of_processes
+def test_an_error_in_a_process_has_its_traceback(kind: type[Team]) -> None:
+    with kind(2) as team:
+
+        def reads_beyond(worker: int) -> None:
+            if worker == 1:
+                [][7]
+
+        job = team.job(reads_beyond)
+        with pytest.raises(IndexError) as caught:
+            job()
+    assert "in process 2 of 2:\nTraceback" in str(caught.value.__cause__)
+    assert "in reads_beyond" in str(caught.value.__cause__)
+
+
+@of_processes
+def test_a_process_that_cannot_be_forked_is_told(
+    kind: type[Team], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork, left = os.fork, iter([True, False])
+
+    def scarce() -> int:
+        if not next(left):
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", scarce)
+    with kind(3) as team:
+        message = "ProcessTeam expected to fork 2 processes, got .*unavailable; use fewer"
+        with pytest.raises(WorkerError, match=message):
+            team.start()
+        assert not multiprocessing.active_children()
+
+
+@on_linux
+def test_signals_to_the_group_are_for_the_first_process() -> None:
+    """As a terminal and the program `timeout` send them."""
+    program = textwrap.dedent("""
+        import os, signal
+        from numdraw.nn.team import ProcessTeam
+        signal.signal(signal.SIGTERM, lambda number, frame: print("asked to stop", flush=True))
+        with ProcessTeam(3) as team:
+            job = team.job(lambda worker: worker)
+            job()
+            os.killpg(0, signal.SIGTERM)
+            print(*job())
+    """)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True,
+    )  # fmt: skip  # shorter so
+    assert done.stdout == "asked to stop\n0 1 2\n", done.stderr
 
 
 @of_processes

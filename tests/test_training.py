@@ -1,3 +1,4 @@
+import multiprocessing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ from numdraw.nn.checkpoint import CheckpointError
 from numdraw.nn.parallel import one_blas_thread
 from numdraw.nn.team import Team
 from numdraw.training import RECIPES, Options, Training, TrainingError
+from tests.teams import of_processes
 
 OPTIONS = Options(epochs=3, batch_size=96, hidden=(16,), validation=100, dropout=0.2)
 
 
-def training(folder: Path, options: Options = OPTIONS, workers: int = 2) -> Training:
+def training(
+    folder: Path, options: Options = OPTIONS, *, workers: int = 2, team: Team | None = None
+) -> Training:
     examples = read_split(folder, "train")
     return Training(
         options,
         *split_validation(examples, options.validation, rng=options.split_rng()),
-        team=Team(workers),
+        team=team or Team(workers),
     )
 
 
@@ -59,6 +63,14 @@ def test_learns_an_easy_task(made_data: Path) -> None:
 def test_workers_do_not_change_a_bit(made_data: Path, options: Options, workers: int) -> None:
     expected = bits(run(training(made_data, options, workers=2)))
     assert bits(run(training(made_data, options, workers=workers))) == expected
+
+
+@of_processes
+def test_processes_are_forked_before_the_first_step(made_data: Path, kind: type[Team]) -> None:
+    """For until then there is no second thread, and later there may be: a progress bar's."""
+    with kind(2) as team:
+        training(made_data, team=team)
+        assert len(multiprocessing.active_children()) == 1
 
 
 def test_a_batch_size_beyond_the_data_takes_all_of_it(made_data: Path) -> None:
@@ -187,7 +199,6 @@ def test_options_round_trip() -> None:
     assert Options.from_json(stored, "here") == options
 
 
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # it is what is looked for
 def test_a_validation_loss_that_is_not_finite_stops_too(made_data: Path) -> None:
     result = training(made_data)
     result.network.values[:] = np.inf

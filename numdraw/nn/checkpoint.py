@@ -86,8 +86,10 @@ def written_whole(path: PathLike) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # where the disk is full
+            error.filename = str(path)
         raise
     _sync_folder(path.parent)
 

@@ -285,14 +285,18 @@ class Classifier:
         labels = self._as_indices(y)
         train, valid = self._split(labels)
         best, best_state, since_better = -math.inf, self.network_.state.copy(), 0
+        batch_size = min(self.batch_size, len(train))
+        workers = min(
+            cores() if self.threads is None else self.threads, math.ceil(batch_size / MICRO_BATCH)
+        )
         # Threads: the calling program may have some too, and must not be forked then.
-        with one_blas_thread(), Team(cores() if self.threads is None else self.threads) as team:
+        with one_blas_thread(), Team(workers) as team:
             optimizer, rates = self._optimizer(team), self._rates(epochs, len(train))
             gradient = ParallelGradient(
                 self.network_,
                 SoftmaxCrossEntropy(),
                 self._loader(examples, labels),
-                batch_size=min(self.batch_size, len(train)),
+                batch_size=batch_size,
                 micro_batch=MICRO_BATCH,
                 team=team,
             )

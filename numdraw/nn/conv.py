@@ -91,12 +91,13 @@ class Conv2d(Layer):
             dtype: float32 to train, float64 to check gradients.
 
         Raises:
-            ValueError: stride is below 1, or padding not in [0, k).
+            ValueError: padding is not in [0, k), or another number is below 1.
         """
-        if stride < 1 or not 0 <= padding < kernel:
+        if min(channels_in, channels_out, kernel, stride) < 1 or not 0 <= padding < kernel:
             raise ValueError(
-                f"Conv2d expected a stride of at least 1 and padding in [0, {kernel}), "
-                f"got {stride} and {padding}"
+                "Conv2d expected channels, kernel and stride of at least 1 and padding in "
+                f"[0, kernel), got channels {channels_in} and {channels_out}, kernel {kernel}, "
+                f"stride {stride} and padding {padding}"
             )
         self.kernel, self.stride, self.padding = kernel, stride, padding
         weight = np.zeros((kernel, kernel, channels_in, channels_out), dtype)

@@ -65,6 +65,8 @@ def as_examples(X: npt.ArrayLike, shape: Shape | None = None) -> Array:
             f"Complex data not supported: Classifier expected real numbers in X, "
             f"got {examples.dtype}"
         )
+    if examples.dtype.kind in "mM":
+        raise ValueError(f"Classifier expected numbers in X, got {examples.dtype}")
     if examples.dtype.kind not in "biuf":
         examples = examples.astype(np.float64)
     if examples.ndim < 2:
@@ -81,6 +83,11 @@ def as_examples(X: npt.ArrayLike, shape: Shape | None = None) -> Array:
     if len(examples) == 0:
         raise ValueError(f"Classifier expected examples in X, got none (shape={examples.shape})")
     if shape is not None and examples.shape[1:] != shape:
+        if features == math.prod(shape):
+            raise ValueError(
+                f"Classifier expected examples of shape {shape} in X, as those of `fit`, "
+                f"got {examples.shape[1:]}"
+            )
         raise ValueError(
             f"X has {features} features, but Classifier is expecting {math.prod(shape)} features "
             f"as input: examples of shape {shape}, got {examples.shape[1:]}"

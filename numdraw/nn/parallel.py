@@ -144,6 +144,7 @@ class ParallelGradient:
         rank, size = (0, 1) if self.group is None else (self.group.rank, self.group.size)
         return range(rank, math.ceil(batch_size / self.micro_batch), size)
 
+    @np.errstate(over="ignore", invalid="ignore")  # the loss or the gradients tell
     def _compute_share(self, worker: int, batch_size: int, *where: Any) -> None:
         """Set the losses and the sums of a worker's micro-batches."""
         replica = self._replicas[worker]

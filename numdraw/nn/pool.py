@@ -50,7 +50,7 @@ class MaxPool2d(_Pool2d):
         dv_i = dbest_i where later_i, else 0       dbest_(i-1) = dbest_i - dv_i
 
     and dv_0 = dbest_0. Of several that are equally large the first gets it all, the upper one of
-    each column and then the left one.
+    each column and then the left one; PyTorch's choice among them may be another.
 
     Rows and columns that do not fill a square are left out; their gradient is 0.
 

@@ -9,8 +9,10 @@ training that is a fifth. Processes have a GIL each. They share the memory that 
 import mmap
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,7 +34,7 @@ Answer: TypeAlias = tuple[Any, Exception | None]  # what work returned, or what 
 
 
 class WorkerError(ValueError):
-    """A process of a team came to its end before the team did."""
+    """A process of a team cannot be had, or came to its end before the team did."""
 
 
 class Team:
@@ -80,16 +82,20 @@ class Team:
         Returns:
             Called with args, of which other processes get copies, it returns what the workers
             returned, in their order. If some raise, it raises the first of their exceptions, once
-            all are done; a WorkerError where a process has come to its end; a ValueError after the
-            team was closed.
+            all are done. A WorkerError where a process has come to its end, and a Ctrl-C, close the
+            team; a ValueError once it is closed.
         """
         number = len(self._jobs)
         self._jobs.append(work)
 
         def run(*args: Any) -> list[Any]:
             self.start()
-            waits = [self._ask(worker, number, args) for worker in range(1, self.size)]
-            answers = [self._answer(0, number, args), *(wait() for wait in waits)]
+            try:
+                waits = [self._ask(worker, number, args) for worker in range(1, self.size)]
+                answers = [self._answer(0, number, args), *(wait() for wait in waits)]
+            except BaseException:  # Ctrl-C, or a dead process: answers are left that nobody asked
+                self.close()
+                raise
             for _, error in answers:
                 if error is not None:
                     raise error
@@ -197,18 +203,31 @@ class ProcessTeam(Team):
         return super().job(work)
 
     def start(self) -> None:
-        """See `Team.start`."""
+        """See `Team.start`.
+
+        Raises:
+            WorkerError: a process cannot be forked. The team is closed.
+        """
         super().start()
         if self._processes:
             return
         context = multiprocessing.get_context("fork")
-        for worker in range(1, self.size):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=self._serve, args=(worker, ours, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            self._pipes.append(ours)
-            self._processes.append(process)
+        try:
+            for worker in range(1, self.size):
+                ours, theirs = context.Pipe()
+                process = context.Process(
+                    target=self._serve, args=(worker, ours, theirs), daemon=True
+                )
+                process.start()
+                theirs.close()
+                self._pipes.append(ours)
+                self._processes.append(process)
+        except OSError as error:
+            self.close()
+            raise WorkerError(
+                f"ProcessTeam expected to fork {self.size - 1} processes, got {error}; "
+                "use fewer (--threads)"
+            ) from error
 
     def close(self) -> None:
         """End the processes."""
@@ -231,20 +250,23 @@ class ProcessTeam(Team):
 
     def _receive(self, worker: int) -> Answer:
         try:
-            answer: Answer = self._pipes[worker - 1].recv()
-        except (EOFError, OSError) as error:
-            raise self._ended(worker) from error
-        return answer
+            value, error, trace = self._pipes[worker - 1].recv()
+        except (EOFError, OSError) as gone:
+            raise self._ended(worker) from gone
+        if error is not None:
+            error.__cause__ = WorkerError(f"in process {worker + 1} of {self.size}:\n{trace}")
+        return value, error
 
     def _serve(self, worker: int, ours: Connection, theirs: Connection) -> None:
         """What a forked process does: one job after another, until the pipe closes."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the first process
+        os.setpgid(0, 0)  # signals to the group, as a terminal's Ctrl-C, are for the first process
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for pipe in (ours, *self._pipes):  # the other ends: while one is open here, none closes
             pipe.close()
         with suppress(EOFError, OSError):
             while (asked := theirs.recv()) is not None:
-                theirs.send(self._answer(worker, *asked))
+                theirs.send_bytes(_packed(*self._answer(worker, *asked)))
 
     def _ended(self, worker: int) -> WorkerError:
         process = self._processes[worker - 1]
@@ -255,6 +277,27 @@ class ProcessTeam(Team):
             f"process {worker + 1} of {self.size} expected to end with its team, got {how}; "
             "if memory ran out, use fewer (--threads)"
         )
+
+
+def _packed(value: Any, error: Exception | None) -> bytes:
+    """The pickle of an answer, with the error's traceback; of what goes wrong with it, if it does.
+
+    Not every exception can be pickled, and not every one that can be is made again by that.
+    """
+    trace = "".join(traceback.format_exception(error)) if error is not None else ""
+    try:
+        packed = pickle.dumps((value, error, trace))
+        pickle.loads(packed)  # our own bytes
+    except Exception as failure:
+        told = f"{type(error).__name__}: {error}" if error is not None else f"{failure}"
+        packed = pickle.dumps(
+            (
+                None,
+                WorkerError(f"a worker expected an answer that can be pickled, got {told}"),
+                trace,
+            )
+        )
+    return packed
 
 
 def can_fork() -> bool:
