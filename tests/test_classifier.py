@@ -331,7 +331,7 @@ def test_as_many_threads_work_as_asked_for(
             super().__init__(size)
 
     monkeypatch.setattr(module, "Team", Spy)
-    small(threads=threads, max_iter=1, batch_size=400).fit(*blobs(100))  # work for 5 at most
+    small(threads=threads, max_iter=1, batch_size=300).fit(*blobs(500))  # work for 5 at most
     assert counts == [expected]
 
 
