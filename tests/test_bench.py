@@ -97,7 +97,7 @@ def test_train_measures_every_side(made_data: Path, tmp_path: Path) -> None:
         "forward": forward, "weights": forward, "inputs": inputs, "total": 2 * forward + inputs
     }  # fmt: skip  # shorter so
     for result in found["memory"]:
-        assert result["peak"] == result["data"] + result["beyond"]
+        assert result["taken"] == result["data"] + result["beyond"]
         assert result["beyond"] > 0
     for points in found["accuracy"]["points"].values():
         assert len(points) == found["accuracy"]["epochs"] == 2

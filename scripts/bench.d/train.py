@@ -98,7 +98,7 @@ def main() -> int:
         layout = _throughput(report, effort, args.data, threads, size)
         _memory(report, effort, threads)
         if args.accuracy:
-            _accuracy(report, effort, args.data, threads, layout, args.plot)
+            _accuracy(report, effort, args, threads, layout)
     except SideError as error:
         sys.stderr.write(f"bench train: {error}\n")
         return 1
@@ -112,6 +112,7 @@ def _arguments() -> argparse.Namespace:
     add("--data", help="folder of the MNIST files (NUMDRAW_DATA, or data/)")
     add("--threads", type=int, help="of each side (one a core)")
     add("--accuracy", action="store_true", help="train to 99.0%% and 99.5%% too: minutes")
+    add("--seed", type=int, default=0, help="of the training to an accuracy (%(default)s)")
     add("--plot", type=Path, metavar="FILE", help="draw accuracy over time, as SVG or PNG")
     add("--quick", action="store_true", help="as little as shows that it works")
     add("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -268,13 +269,12 @@ def _memory(report: Report, effort: Effort, threads: int) -> None:
 def _accuracy(
     report: Report,
     effort: Effort,
-    data: str | None,
+    args: argparse.Namespace,
     threads: int,
     layout: str,
-    plot: Path | None,
 ) -> None:
     """Report how long each side trains to the goals; they take turns of an epoch."""
-    what = {**effort.race, "folder": data, "threads": threads}
+    what = {**effort.race, "seed": args.seed, "folder": args.data, "threads": threads}
     with ExitStack() as stack:
         ours = stack.enter_context(Side("ours", **blas(1)))
         turns: dict[str, Round] = {OURS: ours.make("epochs", **what)}
@@ -300,6 +300,7 @@ def _accuracy(
     }
     report.figures["accuracy"] = {
         **effort.race,
+        "seed": args.seed,
         "epochs": len(epochs[OURS]),
         "points": points,
         "seconds to": reached,
@@ -308,7 +309,7 @@ def _accuracy(
     goals = list(reached[OURS])
     report.say(
         f"\nseconds to an accuracy on {effort.race['validation']:,} validation images, the recipe "
-        f'"fast" of {len(epochs[OURS])} epochs, {threads} threads a side'
+        f'"fast" of {len(epochs[OURS])} epochs, seed {args.seed}, {threads} threads a side'
     )
     report.say(
         table(
@@ -324,8 +325,8 @@ def _accuracy(
             ],
         )
     )
-    if plot is not None and report.has("matplotlib"):
-        _plot(plot, points)
+    if args.plot is not None and report.has("matplotlib"):
+        _plot(args.plot, points)
 
 
 def _reached(points: Sequence[Mapping[str, float]], goal: float) -> float | None:

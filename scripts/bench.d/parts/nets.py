@@ -44,7 +44,7 @@ def batch(folder: str | None, count: int) -> tuple[Array, Array]:
     return models.as_images(some.images), some.labels
 
 
-def race(folder: str | None, images: int, epochs: int | None, validation: int) -> Race:
+def race(folder: str | None, images: int, epochs: int | None, validation: int, seed: int) -> Race:
     """The recipe "fast", and what it trains and validates on.
 
     Args:
@@ -52,9 +52,10 @@ def race(folder: str | None, images: int, epochs: int | None, validation: int) -
         images: the first so many of the training files.
         epochs: in place of the recipe's own; None leaves it those.
         validation: how many of the images are held out.
+        seed: says which, and where the training starts.
     """
     recipe = RECIPES["fast"]
-    options = replace(recipe, epochs=epochs or recipe.epochs, validation=validation)
+    options = replace(recipe, epochs=epochs or recipe.epochs, validation=validation, seed=seed)
     every = examples(folder)
     some = every.take(np.arange(min(images, len(every))))
     return options, *split_validation(some, validation, rng=options.split_rng())
