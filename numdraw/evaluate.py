@@ -23,7 +23,6 @@ import numpy as np
 
 from numdraw import report
 from numdraw.data import data_folder, read_split
-from numdraw.metrics import scores
 from numdraw.models import CLASSES
 from numdraw.predictor import Predictor, weights_file
 from numdraw.preprocess import DrawingError
@@ -143,8 +142,7 @@ def read_drawings(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _scores(answers: Answers) -> dict[str, Any]:
-    of_all = scores(answers.probabilities, answers.labels)
-    return {**of_all, "confusion": answers.confusion.tolist()}
+    return {**answers.scores, "confusion": answers.confusion.tolist()}
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from numdraw._signals import handled
 from numdraw.nn.layers import Array
 
 T = TypeVar("T")
@@ -158,15 +159,8 @@ class Ranks:
         def save(number: int, frame: object) -> None:
             self._continued = self._save = True
 
-        before = {
-            number: signal.signal(number, handler)
-            for number, handler in ((signal.SIGUSR1, stop), (signal.SIGCONT, save))
-        }
-        try:
+        with handled({signal.SIGUSR1: stop, signal.SIGCONT: save}):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def asked(self) -> tuple[bool, bool]:
         """Whether any rank was asked to stop, and whether any was to save a checkpoint.

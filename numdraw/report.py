@@ -15,6 +15,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +68,11 @@ class Answers:
         """(N,) float64, the probability of each answer."""
         confidences: Array = self.probabilities.max(axis=1)
         return confidences
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        """See `metrics.scores`."""
+        return scores(self.probabilities, self.labels)
 
     @property
     def confusion(self) -> Array:
@@ -158,7 +164,7 @@ def _unwritable(folder: Path, error: OSError) -> ReportError:
 def _head(predictor: Predictor, weights: Path, measured: Sequence[Answers]) -> str:
     rows = []
     for answers in measured:
-        values = scores(answers.probabilities, answers.labels)
+        values = answers.scores
         wrong, total = len(answers.mistakes()), len(answers.labels)
         low, high = wilson_interval(wrong, total)
         rows.append(
@@ -211,7 +217,7 @@ def _source(plots: ModuleType, files: dict[str, bytes], answers: Answers, number
     files[names[0]] = plots.confusion(answers.confusion)
     files[names[1]] = plots.reliability(confidences, correct)
     files[names[2]] = plots.high_confidence(confidences, correct)
-    ece = scores(answers.probabilities, answers.labels)["ece"]
+    ece = answers.scores["ece"]
     sure = confidences > 0.99
     sure_wrong = int((sure & ~correct).sum())
     of_the_sure = (

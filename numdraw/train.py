@@ -24,7 +24,6 @@ if "numpy" not in sys.modules:
 
 import argparse
 import json
-import math
 import re
 import shlex
 import signal
@@ -37,11 +36,13 @@ from typing import Any
 import numpy as np
 
 from numdraw import __version__, models, mpi, preprocess
+from numdraw._signals import handled
 from numdraw.calibrate import fit_temperature, temper
 from numdraw.data import data_folder, find_split, read_split, split_validation
 from numdraw.metrics import scores
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
-from numdraw.nn.parallel import cores, keep_freed_memory, one_blas_thread
+from numdraw.nn.layers import Array
+from numdraw.nn.parallel import cores, keep_freed_memory, micro_batches, one_blas_thread
 from numdraw.nn.team import ProcessTeam, Team, make_team
 from numdraw.progress import Progress, TrainingLog
 from numdraw.training import DEFAULT_RECIPE, RECIPES, Options, Training, TrainingError
@@ -121,15 +122,16 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
     # No more workers than a batch has micro-batches. With MPI, threads: its libraries may not
     # survive a fork.
-    workers = min(args.threads, math.ceil(options.batch_size / models.MICRO_BATCH))
+    workers = min(args.threads, micro_batches(options.batch_size, models.MICRO_BATCH))
     with Team(workers) if args.mpi else make_team(workers) as team:
         training = Training(options, train, valid, team=team, group=ranks)
         if saved is not None:
             training.load(*saved, where=str(checkpoint))
 
         def save() -> None:
-            _expect_equal(training, ranks)
-            ranks.share(lambda: save_checkpoint(checkpoint, *training.state()))
+            state = training.state()
+            _expect_equal(training, state, ranks)
+            ranks.share(lambda: save_checkpoint(checkpoint, *state))
 
         save()  # before the first step: a folder that can't be written to is found out now
         ranks.way_on = _way_on(args, ranks)
@@ -181,9 +183,11 @@ def _way_on(args: argparse.Namespace, ranks: mpi.Ranks) -> str:
     return f"go on with: {shlex.join(command)}\n"
 
 
-def _expect_equal(training: Training, ranks: mpi.Ranks) -> None:
-    """Raise a RankError unless the training stands the same, bit for bit, on all ranks."""
-    arrays, meta = training.state()
+def _expect_equal(
+    training: Training, state: tuple[dict[str, Array], dict[str, Any]], ranks: mpi.Ranks
+) -> None:
+    """Raise a RankError unless the training's state is the same, bit for bit, on all ranks."""
+    arrays, meta = state
     ranks.expect_same(
         f"training after batch {training.batch} of epoch {training.epoch + 1}",
         json.dumps([meta, list(arrays)]).encode(),
@@ -299,12 +303,8 @@ def _stop_signals() -> Iterator[list[int]]:
         asked.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled({signal.SIGINT: ask, signal.SIGTERM: ask}):
         yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _file(text: str) -> Path:

@@ -17,8 +17,10 @@ def run(data: Path, out: Path, *arguments: str) -> int:
     return train.main(["--data", str(data), "--out", str(out), *arguments])
 
 
-def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch, batch: int = 4) -> None:
-    """Send Ctrl-C's signal in the second epoch, before its `batch`th step of 8."""
+def run_stopped(
+    monkeypatch: pytest.MonkeyPatch, data: Path, out: Path, *arguments: str, batch: int = 4
+) -> int:
+    """Run it, with Ctrl-C's signal in the second epoch, before its `batch`th step of 8."""
     step = Training.step
 
     def stopping(training: Training) -> float:
@@ -26,4 +28,6 @@ def stop_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch, batch: int = 4) ->
             os.kill(os.getpid(), signal.SIGINT)
         return step(training)
 
-    monkeypatch.setattr(Training, "step", stopping)
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", stopping)
+        return run(data, out, *SMALL, "--quiet", *arguments)

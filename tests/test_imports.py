@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 WEB = {"wsgi", "static", "app", "openapi", "serve", "_log", "_master", "_schemas"}
 TRAINING = {
     "train", "training", "progress", "mpi", "augment", "data", "evaluate", "onnx", "report",
-    "plots", "_page",
+    "plots", "_page", "_signals",
 }  # fmt: skip  # reads easier in few lines
 LIBRARIES = {"numpy", "bjoern", "idx", "numdraw"}
 

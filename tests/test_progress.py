@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from numdraw.nn.checkpoint import load_checkpoint
-from tests.commands import SMALL, run, stop_in_the_second_epoch
+from tests.commands import SMALL, run, run_stopped
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,9 +63,7 @@ def test_the_log_goes_on_when_the_training_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log, out = tmp_path / "log.jsonl", tmp_path / "a.npz"
-    with monkeypatch.context() as patch:
-        stop_in_the_second_epoch(patch)
-        assert run(made_data, out, *SMALL, "--quiet", "--log", str(log)) == 130
+    assert run_stopped(monkeypatch, made_data, out, "--log", str(log)) == 130
     assert f"--data {made_data} --log {log} --quiet\n" in capsys.readouterr().err
     assert run(made_data, out, "--resume", "--quiet", "--log", str(log)) == 0
     events = [(line["event"], line.get("epoch")) for line in lines(log)]

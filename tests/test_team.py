@@ -18,6 +18,15 @@ from tests.teams import of_each_kind, of_processes, on_linux
 ROOT = Path(__file__).parent.parent
 
 
+def run_program(program: str) -> "subprocess.CompletedProcess[str]":
+    """Run it in a process that has one thread, and a process group of its own."""
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, start_new_session=True,
+    )  # fmt: skip  # shorter so
+
+
 @of_each_kind
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_every_worker_answers_in_order(kind: type[Team], size: int) -> None:
@@ -231,7 +240,7 @@ def test_a_process_that_cannot_be_forked_is_told(
 @on_linux
 def test_signals_to_the_group_are_for_the_first_process() -> None:
     """As a terminal and the program `timeout` send them."""
-    program = textwrap.dedent("""
+    program = """
         import os, signal
         from numdraw.nn.team import ProcessTeam
         signal.signal(signal.SIGTERM, lambda number, frame: print("asked to stop", flush=True))
@@ -240,11 +249,8 @@ def test_signals_to_the_group_are_for_the_first_process() -> None:
             job()
             os.killpg(0, signal.SIGTERM)
             print(*job())
-    """)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True,
-    )  # fmt: skip  # shorter so
+    """
+    done = run_program(program)
     assert done.stdout == "asked to stop\n0 1 2\n", done.stderr
 
 
@@ -258,17 +264,14 @@ def test_ctrl_c_is_left_to_the_first_process(kind: type[Team]) -> None:
 
 @on_linux
 def test_processes_end_when_the_first_is_killed() -> None:
-    program = textwrap.dedent("""
+    program = """
         import os, signal
         from numdraw.nn.team import ProcessTeam
         with ProcessTeam(4) as team:
             print(*team.job(lambda worker: os.getpid())(), flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
-    """)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip  # shorter so
+    """
+    done = run_program(program)
     assert done.returncode == -signal.SIGKILL
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(set(pids)) == 4
@@ -284,17 +287,14 @@ def test_a_team_of_no_workers_is_refused(kind: type[Team]) -> None:
 @on_linux
 @pytest.mark.parametrize("second_thread", [False, True])
 def test_only_a_process_of_one_thread_may_fork(second_thread: bool) -> None:
-    program = textwrap.dedent(f"""
+    program = f"""
         import threading
         from numdraw.nn.team import can_fork, make_team
         if {second_thread}:
             threading.Thread(target=threading.Event().wait, daemon=True).start()
         print(can_fork(), type(make_team(2)).__name__)
-    """)
-    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True
-    )
+    """
+    done = run_program(program)
     expected = "False Team\n" if second_thread else "True ProcessTeam\n"
     assert done.stdout == expected, done.stderr
 

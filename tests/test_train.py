@@ -13,7 +13,7 @@ from numdraw import train
 from numdraw.data import read_split
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.predictor import Predictor
-from tests.commands import SMALL, run, stop_in_the_second_epoch
+from tests.commands import SMALL, run, run_stopped
 
 ROOT = Path(__file__).parent.parent
 
@@ -141,9 +141,7 @@ def test_outputs_of_like_names_have_checkpoints_of_their_own(
     made_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("m-0.1", "m-0.2", "m.npz"):
-        with monkeypatch.context() as patch:
-            stop_in_the_second_epoch(patch)
-            assert run(made_data, tmp_path / name, *SMALL, "--quiet") == 130
+        assert run_stopped(monkeypatch, made_data, tmp_path / name) == 130
     assert sorted(os.listdir(tmp_path)) == [
         "m-0.1.checkpoint.npz", "m-0.2.checkpoint.npz", "m.checkpoint.npz",
     ]  # fmt: skip  # shorter so
@@ -200,9 +198,7 @@ def test_ctrl_c_saves_and_resume_goes_on_to_the_same_file(
 ) -> None:
     whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
     assert run(made_data, whole, *SMALL, "--quiet") == 0
-    with monkeypatch.context() as patch:
-        stop_in_the_second_epoch(patch, batch)
-        assert run(made_data, parts, *SMALL, "--quiet") == 130
+    assert run_stopped(monkeypatch, made_data, parts, batch=batch) == 130
     checkpoint = tmp_path / "parts.checkpoint.npz"
     assert capsys.readouterr().err == (
         f"stopped in epoch 2, batch {batch}; saved to {checkpoint}\n"
@@ -222,9 +218,7 @@ def test_an_unfinished_training_is_neither_overwritten_nor_changed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, checkpoint = tmp_path / "a.npz", tmp_path / "a.checkpoint.npz"
-    with monkeypatch.context() as patch:
-        stop_in_the_second_epoch(patch)
-        run(made_data, out, *SMALL, "--quiet")
+    run_stopped(monkeypatch, made_data, out)
     before = checkpoint.read_bytes()
     capsys.readouterr()
     assert run(made_data, out, *SMALL) == 1

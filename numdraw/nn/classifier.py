@@ -30,7 +30,13 @@ from numdraw.nn.layers import Array, Flatten, Layer, Linear, ReLU, Shape
 from numdraw.nn.losses import SoftmaxCrossEntropy, softmax
 from numdraw.nn.network import Sequential
 from numdraw.nn.optim import SGD, AdamW, Optimizer
-from numdraw.nn.parallel import Load, ParallelGradient, cores, one_blas_thread
+from numdraw.nn.parallel import (
+    Load,
+    ParallelGradient,
+    cores,
+    micro_batches,
+    one_blas_thread,
+)
 from numdraw.nn.team import Team
 
 WARMUP = 0.25  # the share of a one-cycle schedule's steps over which the learning rate rises
@@ -287,7 +293,8 @@ class Classifier:
         best, best_state, since_better = -math.inf, self.network_.state.copy(), 0
         batch_size = min(self.batch_size, len(train))
         workers = min(
-            cores() if self.threads is None else self.threads, math.ceil(batch_size / MICRO_BATCH)
+            cores() if self.threads is None else self.threads,
+            micro_batches(batch_size, MICRO_BATCH),
         )
         # Threads: the calling program may have some too, and must not be forked then.
         with one_blas_thread(), Team(workers) as team:
@@ -382,9 +389,8 @@ class Classifier:
         network = self.network_
         kind = partial(SGD, momentum=self.momentum) if self.solver == "sgd" else AdamW
         optimizer = kind(network.values, network.grads, weight_decay=self.weight_decay, team=team)
-        if (
-            self._steps and self._solver_state.keys() == optimizer.state().keys()
-        ):  # no other solver's
+        # unless another solver left it
+        if self._steps and self._solver_state.keys() == optimizer.state().keys():
             optimizer.load_state(self._solver_state, self._steps)
         return optimizer
 

@@ -142,7 +142,7 @@ class ParallelGradient:
     def _mine(self, batch_size: int) -> range:
         """The numbers of this rank's micro-batches; none where there are more ranks than those."""
         rank, size = (0, 1) if self.group is None else (self.group.rank, self.group.size)
-        return range(rank, math.ceil(batch_size / self.micro_batch), size)
+        return range(rank, micro_batches(batch_size, self.micro_batch), size)
 
     @np.errstate(over="ignore", invalid="ignore")  # the loss or the gradients tell
     def _compute_share(self, worker: int, batch_size: int, *where: Any) -> None:
@@ -176,6 +176,11 @@ class ParallelGradient:
                 so_far = np.add(so_far, part, out=total[here])
             if not others:
                 total[here] = so_far
+
+
+def micro_batches(batch_size: int, micro_batch: int) -> int:
+    """How many micro-batches a batch is cut into, and so for how many workers it has work."""
+    return math.ceil(batch_size / micro_batch)
 
 
 def keep_freed_memory() -> None:

@@ -7,7 +7,6 @@ training that is a fifth. Processes have a GIL each. They share the memory that 
 """
 
 import mmap
-import multiprocessing
 import os
 import pickle
 import signal
@@ -17,13 +16,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from numdraw.nn.layers import Array
+
+if TYPE_CHECKING:  # a predictor, which never forks, starts without them
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 PART = 32 * 1024  # elements worked on at once: six float32 vectors of it stay in 1 MiB of L2
 LARGEST_ALONE = 8 * PART  # elements; AdamW takes 0.28 ms for so many, and 0.2 ms on two processes
@@ -171,7 +173,7 @@ class ProcessTeam(Team):
         """See `Team`."""
         super().__init__(size)
         self._pipes: list[Connection] = []
-        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._processes: list[BaseProcess] = []
         self._shared: list[Array] = []
 
     def zeros(self, size: int, dtype: npt.DTypeLike) -> Array:
@@ -211,7 +213,9 @@ class ProcessTeam(Team):
         super().start()
         if self._processes:
             return
-        context = multiprocessing.get_context("fork")
+        from multiprocessing import get_context  # 5 ms, of which no predictor has need
+
+        context = get_context("fork")
         try:
             for worker in range(1, self.size):
                 ours, theirs = context.Pipe()
@@ -257,7 +261,7 @@ class ProcessTeam(Team):
             error.__cause__ = WorkerError(f"in process {worker + 1} of {self.size}:\n{trace}")
         return value, error
 
-    def _serve(self, worker: int, ours: Connection, theirs: Connection) -> None:
+    def _serve(self, worker: int, ours: "Connection", theirs: "Connection") -> None:
         """What a forked process does: one job after another, until the pipe closes."""
         os.setpgid(0, 0)  # signals to the group, as a terminal's Ctrl-C, are for the first process
         signal.signal(signal.SIGINT, signal.SIG_IGN)
