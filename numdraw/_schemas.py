@@ -15,10 +15,13 @@ def schemas() -> Json:
     """JSON Schema 2020-12 of each body, by name."""
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     digit = {"type": "integer", "minimum": 0, "maximum": K - 1}
-    confidence = {**probability, "description": "How likely `digit` is right."}
+    confidence = {
+        **probability,
+        "description": "How likely `digit` is right; that it is no digit at all counts as wrong.",
+    }
     is_digit = {
         "type": "boolean",
-        "description": "Whether it is taken for a digit; so far always true, whatever was drawn.",
+        "description": "Whether it is taken for a digit.",
     }
     version = {"type": "string", "minLength": 1, "examples": ["mlp-1f3a9c20"]}
     coordinate = {"type": "number", "minimum": -MAX_COORDINATE, "maximum": MAX_COORDINATE}
@@ -72,25 +75,34 @@ def schemas() -> Json:
         "Answer": {
             "type": "object",
             "required": [
-                *("digit", "confidence", "is_digit", "probabilities", "number", "digits", "model"),
+                *("digit", "confidence", "is_digit", "probabilities"),
+                *("number", "number_confidence", "digits", "model"),
             ],
             "properties": {
-                "digit": {**digit, "description": "The best guess, whatever was drawn."},
+                "digit": {
+                    **digit,
+                    "description": "The best guess for the drawing as one digit, whatever it is.",
+                },
                 "confidence": confidence,
                 "is_digit": is_digit,
                 "probabilities": {
-                    "description": "Of the digits 0 to 9.",
+                    "description": ("Of the digits 0 to 9; what lacks to 1 is that of no digit."),
                     "type": "array",
                     "minItems": K,
                     "maxItems": K,
                     "items": probability,
                 },
                 "number": {
-                    "description": "All digits of the drawing, left to right.",
+                    "description": "The best guess for all digits of the drawing, left to right.",
                     "type": "string",
                     "pattern": "^[0-9]+$",
                 },
+                "number_confidence": {
+                    **probability,
+                    "description": "How likely all of `number` is right, and nothing is missing.",
+                },
                 "digits": {
+                    "description": "Each digit of `number`.",
                     "type": "array",
                     "minItems": 1,
                     "items": {"$ref": "#/components/schemas/Digit"},

@@ -2,7 +2,8 @@
 
     POST /api/predict       {"strokes": [[[x, y], ...], ...]} or {"pixels": [[0..255, ...], ...]},
                             optional "image": true
-                            {"digit", "confidence", "is_digit", "probabilities", "number",
+                            {"digit", "confidence", "is_digit", "probabilities", of the drawing
+                             as one digit; "number", "number_confidence",
                              "digits": [{"digit", "confidence", "is_digit", "box"}], "model"},
                             and "image" where asked for
     GET  /api/model         the model card
@@ -28,7 +29,7 @@ import numpy as np
 from numdraw import static
 from numdraw._log import ACCESS, log, log_exception
 from numdraw.openapi import document
-from numdraw.predictor import Prediction, Predictor
+from numdraw.predictor import NumberPrediction, Prediction, Predictor
 from numdraw.preprocess import MAX_SIDE, DrawingError
 from numdraw.wsgi import (
     MAX_BODY,
@@ -167,29 +168,31 @@ class App:
         if not isinstance(with_image, bool):
             raise HTTPError(422, f'"image" expected true or false, got {kind(with_image)}')
         _expect_keys(body, "strokes", "pixels")
-        prediction = self._read(body)
+        try:
+            prediction = self._predictor.predict_number(body)
+        except DrawingError as error:
+            raise HTTPError(422, str(error)) from None
         answer = _answer(prediction)
         answer["model"] = self._predictor.version
         if with_image:
-            answer["image"] = np.rint(prediction.image * 255).astype(int).tolist()
-        return json_response(answer, facts=_facts(prediction))
+            answer["image"] = np.rint(prediction.whole.image * 255).astype(int).tolist()
+        facts = {"number": prediction.number, "confidence": round(prediction.confidence, 4)}
+        return json_response(answer, facts=facts)
 
     def _predict_number(self, request: Request) -> Response:
         body = read_json_object(request, MAX_LEGACY_BODY, flat=True)
         _expect_keys(body, "new_data")
-        prediction = self._read({"pixels": _square(body["new_data"])})
+        try:
+            prediction = self._predictor.predict({"pixels": _square(body["new_data"])})
+        except DrawingError as error:
+            raise HTTPError(422, str(error)) from None
         answer = {
             "predicted_number": prediction.digit,
             "confidence": str(int(100 * prediction.confidence)),
             "model_version": self._predictor.version,
         }
-        return json_response(answer, facts=_facts(prediction))
-
-    def _read(self, drawing: dict[str, Any]) -> Prediction:
-        try:
-            return self._predictor.predict(drawing)
-        except DrawingError as error:
-            raise HTTPError(422, str(error)) from None
+        facts = {"digit": prediction.digit, "confidence": round(prediction.confidence, 4)}
+        return json_response(answer, facts=facts)
 
     def _model(self, request: Request) -> Response:
         return cached(request, self._card, self._card_etag, [_JSON])
@@ -253,19 +256,19 @@ def _square(data: Any) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
     return pixels.reshape(side, side) * 255
 
 
-def _answer(prediction: Prediction) -> dict[str, Any]:
-    read = {
+def _answer(prediction: NumberPrediction) -> dict[str, Any]:
+    return {
+        **_read(prediction.whole),
+        "probabilities": prediction.whole.probabilities.tolist(),
+        "number": prediction.number,
+        "number_confidence": prediction.confidence,
+        "digits": [{**_read(digit), "box": list(digit.box)} for digit in prediction.digits],
+    }
+
+
+def _read(prediction: Prediction) -> dict[str, Any]:
+    return {
         "digit": prediction.digit,
         "confidence": prediction.confidence,
         "is_digit": prediction.is_digit,
     }
-    return {
-        **read,
-        "probabilities": prediction.probabilities.tolist(),
-        "number": str(prediction.digit),
-        "digits": [{**read, "box": list(prediction.box)}],
-    }
-
-
-def _facts(prediction: Prediction) -> dict[str, Any]:
-    return {"digit": prediction.digit, "confidence": round(prediction.confidence, 4)}

@@ -1,4 +1,7 @@
-"""Temperature: one number that makes a network's confidence mean what it says.
+"""What a trained network's logits say: how sure it is of a digit, and whether it is one at all.
+
+Two numbers are fitted to validation images, and stored in the weights: a temperature, which makes
+the confidence mean what it says, and the least score that a digit has.
 
 A network trained to certainty is too sure of itself. Dividing its logits by a temperature T
 before the softmax changes no answer, and T is chosen so that images it was not trained on are
@@ -7,11 +10,58 @@ as likely as they can be.
 Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from numdraw.models import CLASSES, NO_DIGIT
 from numdraw.nn.layers import Array
 
 LOWEST, HIGHEST = 0.05, 20.0  # a temperature outside says that something else is wrong
+REFUSED = 0.005  # the share of validation digits that may be taken for no digit
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How to read a network's logits.
+
+    Attributes:
+        temperature: divides them, before the softmax.
+        threshold: the least score (see `digit_scores`) of what is taken for a digit.
+    """
+
+    temperature: float
+    threshold: float
+
+
+def calibrate(logits: Array, labels: Array) -> Calibration:
+    """The temperature with the lowest cross-entropy, and the threshold that refuses few digits.
+
+    Args:
+        logits: (N, 10) or (N, 11), of examples that were not trained on.
+        labels: (N,), 10 for no digit; at least one is a digit.
+    """
+    scores = digit_scores(logits[labels < CLASSES])
+    return Calibration(fit_temperature(logits, labels), float(np.quantile(scores, REFUSED)))
+
+
+def digit_scores(logits: Array) -> Array:
+    """How much each example looks like a digit, in nats: (N, K) -> (N,) float64.
+
+    With a logit for "no digit" it is the log of the odds of a digit against that, and without one
+    what is left of it:
+
+        log(sum over digits of exp(logit)) - logit of no digit
+
+    Source: Liu, Wang, Owens and Li, "Energy-based Out-of-distribution Detection", 2020, equation 4,
+    for the first term alone.
+    """
+    z = logits[:, :CLASSES].astype(np.float64)
+    highest = z.max(axis=1)
+    scores: Array = highest + np.log(np.exp(z - highest[:, None]).sum(axis=1))
+    if logits.shape[1] > NO_DIGIT:
+        scores -= logits[:, NO_DIGIT]
+    return scores
 
 
 def fit_temperature(logits: Array, labels: Array) -> float:

@@ -1,27 +1,33 @@
-"""MNIST as arrays: the four IDX files, and a split of the training images for validation.
+"""Training data as arrays: MNIST's four IDX files, and pairs of such files of other ink.
 
-    file                       shape             holds
-    train-images-idx3-ubyte    (60000, 28, 28)   0 = paper, 255 = ink
-    train-labels-idx1-ubyte    (60000,)          0..9
-    t10k-images-idx3-ubyte     (10000, 28, 28)   the test images
-    t10k-labels-idx1-ubyte     (10000,)
+    file                              shape             holds
+    train-images-idx3-ubyte           (60000, 28, 28)   0 = paper, 255 = ink
+    train-labels-idx1-ubyte           (60000,)          0..9
+    t10k-images-idx3-ubyte            (10000, 28, 28)   the test images
+    t10k-labels-idx1-ubyte            (10000,)
+    ink-NAME-train-images-idx3-ubyte  (N, 28, 28)       to train on beside MNIST's; see numdraw.ink
+    ink-NAME-train-labels-idx1-ubyte  (N,)              0..9, and 10 = no digit
+    ink-NAME-valid-...                                  to validate on beside those held out
 
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 """
 
 import hashlib
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import idx
-from numdraw.models import CLASSES, INPUT
+from numdraw.models import CLASSES, INPUT, NO_DIGIT
 from numdraw.nn.layers import Array
 
 FOLDER_VARIABLE = "NUMDRAW_DATA"
 DEFAULT_FOLDER = "data"
+INK = "ink-"
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Examples:
 
     Attributes:
         images: (N, 28, 28) uint8, 255 = ink.
-        labels: (N,) int64, 0..9.
+        labels: (N,) int64, 0..9, and 10 for what is no digit.
         sha256: of each file that they came from, by its name.
     """
 
@@ -45,6 +51,14 @@ class Examples:
     def take(self, indices: Array) -> "Examples":
         """The examples at these indices, copied."""
         return Examples(self.images[indices], self.labels[indices], self.sha256)
+
+    def __add__(self, other: "Examples") -> "Examples":
+        """These and the others after them."""
+        return Examples(
+            np.concatenate([self.images, other.images]),
+            np.concatenate([self.labels, other.labels]),
+            self.sha256 | other.sha256,
+        )
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,11 @@ class Part:
     def take(self, indices: Array) -> Examples:
         """The part's examples at these indices, copied."""
         return self.examples.take(self.indices[indices])
+
+    def __add__(self, others: Examples) -> "Part":
+        """These and all of the others after them."""
+        added = np.arange(len(others)) + len(self.examples)
+        return Part(self.examples + others, np.concatenate([self.indices, added]))
 
 
 def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
@@ -101,7 +120,50 @@ def read_split(folder: Path, split: str) -> Examples:
         idx.IdxError: a file is damaged.
         ValueError: the two files do not hold images and labels of digits, one for one.
     """
-    images_path, labels_path = find_split(folder, split)
+    return _read_pair(*find_split(folder, split), CLASSES)
+
+
+def find_ink(folder: Path, split: str) -> list[tuple[Path, Path]]:
+    """The pairs of files of other ink than MNIST's, by name: images and labels.
+
+    Args:
+        folder: where the files are, plain or with .gz.
+        split: "train" or "valid".
+    """
+    ending = f"-{split}-images-idx3-ubyte"
+    names = {
+        path.name.removesuffix(".gz").removesuffix(ending).removeprefix(INK)
+        for end in (ending, f"{ending}.gz")
+        for path in folder.glob(f"{INK}*{end}")
+    }
+    pairs = (ink_files(folder, name, split) for name in sorted(names))
+    return [(_find(folder, images.name), _find(folder, labels.name)) for images, labels in pairs]
+
+
+def ink_files(folder: Path, name: str, split: str) -> tuple[Path, Path]:
+    """Where the images and labels of a source of ink are kept."""
+    stem = f"{INK}{name}-{split}"
+    return folder / f"{stem}-images-idx3-ubyte", folder / f"{stem}-labels-idx1-ubyte"
+
+
+def source_of(files: tuple[Path, Path]) -> str:
+    """The name of the source that a pair of `find_ink` is from."""
+    return re.sub("-(train|valid)-images-idx3-ubyte.*", "", files[0].name).removeprefix(INK)
+
+
+def read_ink(pairs: Sequence[tuple[Path, Path]]) -> Examples:
+    """The examples of pairs of `find_ink`, labels 0..10.
+
+    Raises:
+        idx.IdxError, ValueError: as in `read_split`.
+    """
+    examples = Examples(np.zeros((0, *INPUT), np.uint8), np.zeros(0, np.int64), {})
+    for pair in pairs:
+        examples += _read_pair(*pair, NO_DIGIT + 1)
+    return examples
+
+
+def _read_pair(images_path: Path, labels_path: Path, classes: int) -> Examples:
     images, labels = idx.read(images_path), idx.read(labels_path)
     if images.dtype != np.uint8 or images.shape[1:] != INPUT:
         raise ValueError(
@@ -112,8 +174,8 @@ def read_split(folder: Path, split: str) -> Examples:
         raise ValueError(
             f"{labels_path} expected {len(images)} uint8 labels, got {labels.dtype} {labels.shape}"
         )
-    if labels.max(initial=0) >= CLASSES:
-        raise ValueError(f"{labels_path} expected labels 0..9, got {labels.max()}")
+    if labels.max(initial=0) >= classes:
+        raise ValueError(f"{labels_path} expected labels 0..{classes - 1}, got {labels.max()}")
     return Examples(
         images,
         labels.astype(np.int64),

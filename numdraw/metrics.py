@@ -1,6 +1,7 @@
 """How good answers are: error, confusion, and whether confidence means what it says."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numdraw.nn.layers import Array
 
 BINS = 15  # of equal width, as in Guo et al. 2017
+RESAMPLES = 500  # of a bootstrap: enough for two digits of an interval
 Z_95 = 1.96  # standard deviations on both sides of the mean that hold 95% of a normal distribution
 
 
@@ -109,6 +111,75 @@ def equal_width(confidences: Array, bins: int = BINS) -> Array:
     """The bin of each confidence, (N,), among bins of equal width from 0 to 1."""
     index: Array = np.minimum((confidences * bins).astype(np.int64), bins - 1)
     return index
+
+
+def detection_scores(digits: Array, others: Array) -> dict[str, float]:
+    """What is said of telling digits from others: "images", "auroc" and "fpr95".
+
+    Args:
+        digits: (N,) scores of digits, which should be high.
+        others: (M,) scores of what is none: "images" is M.
+    """
+    return {
+        "images": len(others),
+        "auroc": auroc(digits, others),
+        "fpr95": false_positive_rate(digits, others),
+    }
+
+
+def auroc(positives: Array, negatives: Array) -> float:
+    """The chance that a positive's score is above a negative's; of equal ones, half.
+
+    It is the area under the receiver operating characteristic.
+
+    Source: Hanley and McNeil, "The Meaning and Use of the Area under a Receiver Operating
+    Characteristic (ROC) Curve", 1982.
+    """
+    ordered = np.sort(negatives)
+    below = np.searchsorted(ordered, positives, "left")
+    not_above = np.searchsorted(ordered, positives, "right")
+    return float((below + not_above).mean() / (2 * len(negatives)))
+
+
+def false_positive_rate(positives: Array, negatives: Array, rate: float = 0.95) -> float:
+    """The share of negatives that a threshold lets pass which lets `rate` of the positives pass."""
+    below = int((1 - rate) * len(positives) + 1e-9)  # of the positives
+    threshold = float(np.sort(positives)[below])
+    return float((negatives >= threshold).mean())
+
+
+def brier_score(probabilities: Array, labels: Array) -> float:
+    """The mean squared distance of the probabilities from the truth, from 0 to 2.
+
+    Args:
+        probabilities: (N, K); what a row lacks to 1 is the probability of something else, and
+            counts as an answer that is wrong.
+        labels: (N,).
+
+    Source: Brier, "Verification of Forecasts Expressed in Terms of Probability", 1950.
+    """
+    wrong = probabilities.astype(np.float64)
+    rest = 1.0 - wrong.sum(axis=1)
+    wrong[np.arange(len(labels)), labels] -= 1.0
+    return float(((wrong**2).sum(axis=1) + rest**2).mean())
+
+
+def bootstrap_interval(statistic: Callable[..., Any], *arrays: Array) -> tuple[float, float]:
+    """The 95% confidence interval of a statistic of N examples, by drawing N of them anew.
+
+    Args:
+        statistic: a number, of arrays like these.
+        arrays: each (N, ...), an example a row.
+
+    Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979; the percentiles.
+    """
+    rng, total = np.random.default_rng(0), len(arrays[0])
+    drawn = []
+    for _ in range(RESAMPLES):
+        chosen = rng.integers(total, size=total)
+        drawn.append(float(statistic(*(array[chosen] for array in arrays))))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from numdraw.nn.pool import MaxPool2d
 
 INPUT = (28, 28)  # px, rows and columns of an image
 CLASSES = 10
+NO_DIGIT = 10  # the label of what is no digit, and the place of its logit where there is one
 MAX_PARAMETERS = 10_000_000  # 40 MB; keeps a damaged description from asking for all the memory
 MICRO_BATCH = 64  # examples; of 16, 32 and 64 the fastest for lenet and convnet
 
@@ -32,33 +33,44 @@ NAMES = ("mlp", "lenet", "convnet")
 CONVNET_CHANNELS = (24, 48, 96, 96)  # 580 kB; wider was no better: see weights/README.md
 
 
-def mlp_architecture(hidden: Sequence[int], dropout: float) -> dict[str, Any]:
-    """The description of a multilayer perceptron: 784 pixels, the hidden layers, 10 logits.
+def mlp_architecture(
+    hidden: Sequence[int], dropout: float, outputs: int = CLASSES
+) -> dict[str, Any]:
+    """The description of a multilayer perceptron: 784 pixels, the hidden layers, the logits.
 
     Args:
         hidden: the units of each hidden layer.
         dropout: the probability of each hidden unit's dropping out.
+        outputs: 10, or 11 where the last is "no digit".
     """
-    return {"name": "mlp", "hidden": list(hidden), "dropout": dropout}
+    return {"name": "mlp", "hidden": list(hidden), "dropout": dropout, "outputs": outputs}
 
 
-def lenet_architecture() -> dict[str, Any]:
+def lenet_architecture(outputs: int = CLASSES) -> dict[str, Any]:
     """The description of a LeNet: the classic small convolutional network, with ReLU.
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document
     Recognition", 1998, section II; here with 16 and 32 channels, max pooling and ReLU.
     """
-    return {"name": "lenet"}
+    return {"name": "lenet", "outputs": outputs}
 
 
-def convnet_architecture(channels: Sequence[int], dropout: float) -> dict[str, Any]:
+def convnet_architecture(
+    channels: Sequence[int], dropout: float, outputs: int = CLASSES
+) -> dict[str, Any]:
     """The description of the network that numdraw ships.
 
     Args:
         channels: of each of the four convolutions.
         dropout: the probability of dropping out for what the last layer sees.
+        outputs: 10, or 11 where the last is "no digit".
     """
-    return {"name": "convnet", "channels": list(channels), "dropout": dropout}
+    return {
+        "name": "convnet",
+        "channels": list(channels),
+        "dropout": dropout,
+        "outputs": outputs,
+    }
 
 
 def build(architecture: Mapping[str, Any], *, rng: np.random.Generator | None) -> Sequential:
@@ -73,18 +85,19 @@ def build(architecture: Mapping[str, Any], *, rng: np.random.Generator | None) -
     """
     name, dropout = architecture.get("name"), architecture.get("dropout", 0.0)
     hidden, channels = _counts(architecture.get("hidden")), _counts(architecture.get("channels"))
-    if isinstance(dropout, int | float):
+    outputs = architecture.get("outputs", CLASSES)
+    if isinstance(dropout, int | float) and outputs in (CLASSES, CLASSES + 1):
         if name == "mlp" and hidden is not None:
-            return _mlp(hidden, dropout, rng)
+            return _mlp(hidden, dropout, outputs, rng)
         if name == "lenet":
-            return _lenet(rng)
+            return _lenet(outputs, rng)
         if name == "convnet" and channels is not None and len(channels) == 4:
-            return _convnet(channels, dropout, rng)
+            return _convnet(channels, dropout, outputs, rng)
     raise ValueError(
         'architecture expected {"name": "mlp", "hidden": [whole numbers above 0], '
         '"dropout": number}, {"name": "lenet"} or '
-        '{"name": "convnet", "channels": [4 whole numbers above 0], '
-        f'"dropout": number}}, got {str(dict(architecture))[:200]}'
+        '{"name": "convnet", "channels": [4 whole numbers above 0], "dropout": number}, '
+        f'with "outputs" of {CLASSES} or {CLASSES + 1}, got {str(dict(architecture))[:200]}'
     )
 
 
@@ -94,8 +107,10 @@ def as_images(images: Array) -> Array:
     return scaled
 
 
-def _mlp(hidden: list[int], dropout: float, rng: np.random.Generator | None) -> Sequential:
-    steps = list(itertools.pairwise([math.prod(INPUT), *hidden, CLASSES]))
+def _mlp(
+    hidden: list[int], dropout: float, outputs: int, rng: np.random.Generator | None
+) -> Sequential:
+    steps = list(itertools.pairwise([math.prod(INPUT), *hidden, outputs]))
     _check_size(sum((features + 1) * units for features, units in steps), hidden)
     layers: list[Layer] = [Flatten()]
     for features, units in steps[:-1]:
@@ -106,7 +121,7 @@ def _mlp(hidden: list[int], dropout: float, rng: np.random.Generator | None) -> 
     return Sequential(layers, INPUT)
 
 
-def _lenet(rng: np.random.Generator | None) -> Sequential:
+def _lenet(outputs: int, rng: np.random.Generator | None) -> Sequential:
     return Sequential(
         [
             AddChannel(),  # 28 x 28
@@ -119,16 +134,18 @@ def _lenet(rng: np.random.Generator | None) -> Sequential:
             Flatten(),
             Linear(4 * 4 * 32, 128, rng=rng),
             ReLU(),
-            Linear(128, CLASSES, rng=rng),
+            Linear(128, outputs, rng=rng),
         ],
         INPUT,
     )
 
 
-def _convnet(channels: list[int], dropout: float, rng: np.random.Generator | None) -> Sequential:
+def _convnet(
+    channels: list[int], dropout: float, outputs: int, rng: np.random.Generator | None
+) -> Sequential:
     first, second, third, last = channels
     weights = 25 * first + 9 * (first * second + second * third + third * last)
-    _check_size(weights + 3 * sum(channels) + (9 * last + 1) * CLASSES, channels)
+    _check_size(weights + 3 * sum(channels) + (9 * last + 1) * outputs, channels)
     layers = [
         AddChannel(),  # 28 x 28
         Conv2d(1, first, 5, padding=2, rng=rng),
@@ -148,7 +165,7 @@ def _convnet(channels: list[int], dropout: float, rng: np.random.Generator | Non
         ReLU(),
         Flatten(),
         *([Dropout(dropout)] if dropout else []),
-        Linear(3 * 3 * last, CLASSES, rng=rng),
+        Linear(3 * 3 * last, outputs, rng=rng),
     ]
     return Sequential(layers, INPUT)
 

@@ -4,11 +4,12 @@
     python -m numdraw.onnx --weights FILE OUT.onnx
 
     input    images         (N, 28, 28) float32 in [0, 1], 1 = ink
-    output   logits         (N, 10) float32
-    output   probabilities  (N, 10) float32, at the weights' temperature
+    output   logits         (N, 11) float32: the digits 0..9, and no digit
+    output   probabilities  (N, 11) float32, at the weights' temperature
 
-It needs the package onnx: pip install 'numdraw[onnx]'. Batch norm is folded into the weights and
-dropout is left out. Images are (N, C, H, W) inside, as ONNX has them. Each layer by itself:
+Weights without an output for "no digit" have 10 of each. It needs the package onnx:
+pip install 'numdraw[onnx]'. Batch norm is folded into the weights and dropout is left out. Images
+are (N, C, H, W) inside, as ONNX has them. Each layer by itself:
 
     layer in numdraw.nn       in ONNX
     Linear                    Gemm
@@ -123,7 +124,7 @@ def export_weights(weights: PathLike | None, out: PathLike) -> None:
     export_network(
         predictor.network,
         out,
-        temperature=predictor.temperature,
+        temperature=predictor.calibration.temperature,
         metadata={**metadata, "input": IMAGES},
     )
 

@@ -303,6 +303,7 @@ def _answer_example() -> Json:
         **read,
         "probabilities": [0.001] * 7 + [0.991] + [0.001] * 2,
         "number": "7",
+        "number_confidence": read["confidence"],
         "digits": [{**read, "box": [60, 40, 180, 200]}],
         "model": "mlp-1f3a9c20",
     }

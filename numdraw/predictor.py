@@ -1,21 +1,24 @@
 """Predictor: a weights file, and answers to drawings and images. What `import numdraw` gives."""
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from numdraw import _resources, models, preprocess
-from numdraw.calibrate import HIGHEST, LOWEST, temper
+from numdraw import _resources, models, preprocess, segment
+from numdraw.calibrate import HIGHEST, LOWEST, Calibration, digit_scores, temper
 from numdraw.nn.checkpoint import CheckpointError, load_checkpoint
 from numdraw.nn.inference import Inference
 from numdraw.nn.layers import Array
 from numdraw.nn.network import Sequential
 
 WEIGHTS = "digits.npz"
+NO_DIGIT_PRIOR = 0.05  # how likely a part of a number is no digit, before it is looked at
+TINY = 1e-12
 VERSION_DIGITS = 8  # hexadecimal, of the file's SHA-256: enough to tell a team's weights apart
 
 
@@ -25,10 +28,13 @@ class Prediction:
 
     Attributes:
         digit: the best guess, 0..9.
-        confidence: the temperature-scaled probability of `digit`, in [0, 1].
-        is_digit: whether anything was drawn. It cannot yet tell a digit from another drawing.
+        confidence: the probability that `digit` is right, in [0, 1]; that it is no digit at all
+            counts as wrong.
+        is_digit: whether it is taken for a digit: whether `looks` reaches the weights' threshold.
+        looks: how much it looks like a digit, in nats; see `numdraw.calibrate.digit_scores`.
         box: x0, y0, x1, y1 of the ink, in the drawing's own coordinates.
-        probabilities: (10,) float64, of each digit, summing to 1.
+        probabilities: (10,) float64, of each digit; what their sum lacks to 1 is the probability
+            of no digit.
         image: (28, 28) float32 in [0, 1], 1 = ink: what the network saw.
     """
 
@@ -36,8 +42,26 @@ class Prediction:
     confidence: float
     is_digit: bool
     box: tuple[float, float, float, float]
+    looks: float = field(repr=False)
     probabilities: Array = field(repr=False)
     image: Array = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
+class NumberPrediction:
+    """What a drawing of one or more digits was read as.
+
+    Attributes:
+        number: the digits, left to right: "2026".
+        confidence: the probability that they all are right, and are all there is, in [0, 1].
+        digits: each of them; a box is in the drawing's own coordinates.
+        whole: what the drawing was read as if it were one digit.
+    """
+
+    number: str
+    confidence: float
+    digits: list[Prediction]
+    whole: Prediction
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
@@ -48,12 +72,14 @@ class Predictions:
         digits: (N,) int64.
         confidences: (N,) float64.
         is_digit: (N,) booleans.
+        looks: (N,) float64.
         probabilities: (N, 10) float64.
     """
 
     digits: Array
     confidences: Array
     is_digit: Array
+    looks: Array
     probabilities: Array
 
 
@@ -66,20 +92,22 @@ class Predictor:
         version: the architecture and the first digits of the file's SHA-256: "mlp-1f3a9c20".
         meta: the model card, as the weights file has it, with "version" and "sha256".
         network: gives the logits; without dropout, and with batch norm folded in.
-        temperature: divides the logits; see `numdraw.calibrate`.
+        calibration: how to read the logits; see `numdraw.calibrate`.
     """
 
-    def __init__(self, network: Sequential, *, temperature: float, meta: Mapping[str, Any]) -> None:
+    def __init__(
+        self, network: Sequential, *, calibration: Calibration, meta: Mapping[str, Any]
+    ) -> None:
         """Keep a network, and how to read its logits.
 
         Args:
-            network: 28x28 images in, 10 logits out.
-            temperature: divides the logits; see `numdraw.calibrate`.
+            network: 28x28 images in; out, 10 logits, or 11 of which the last is "no digit".
+            calibration: how to read the logits; see `numdraw.calibrate`.
             meta: the model card, with "version" and "sha256".
         """
         self._logits = Inference(network)
         self.network = self._logits.network
-        self.temperature = temperature
+        self.calibration = calibration
         self.meta = dict(meta)
         self.version = str(meta["version"])
 
@@ -117,7 +145,7 @@ class Predictor:
         version = f"{architecture['name']}-{meta['sha256'][:VERSION_DIGITS]}"
         return cls(
             network,
-            temperature=_temperature(path, meta),
+            calibration=_calibration(path, meta),
             meta={**meta, "version": version},
         )
 
@@ -131,16 +159,61 @@ class Predictor:
         Raises:
             DrawingError: it is neither, is empty, or has more points or pixels than allowed.
         """
-        rendered = preprocess.render(drawing)
-        answer = self.predict_images(rendered.image[None])
-        return Prediction(
-            digit=int(answer.digits[0]),
-            confidence=float(answer.confidences[0]),
-            is_digit=bool(answer.is_digit[0]),
-            probabilities=answer.probabilities[0],
-            image=rendered.image,
-            box=rendered.box,
+        return self._read([preprocess.render(drawing)])[0]
+
+    def predict_number(self, drawing: Any) -> NumberPrediction:
+        """What a drawing of one or more digits in a row is read as.
+
+        Args:
+            drawing: as for `predict`.
+
+        Raises:
+            DrawingError: it is no drawing, is empty, or has more points or pixels than allowed.
+        """
+        whole = preprocess.render(drawing)
+        parts = preprocess.parts(drawing)
+        pieces = segment.group(parts.points)
+        runs = segment.runs(pieces)
+        rendered = []
+        for run in runs[:-1]:
+            members = [i for piece in pieces[run.start : run.stop] for i in piece.members]
+            rendered.append(parts.render(members))
+        rendered.append(whole)
+        readable = [index for index, image in enumerate(rendered) if image is not None]
+        answers = dict(
+            zip(
+                readable,
+                self._read([image for image in rendered if image is not None]),
+                strict=True,
+            )
         )
+        scores = np.full(len(runs), -np.inf)
+        for index, answer in answers.items():
+            nothing = NO_DIGIT_PRIOR * (1.0 - float(answer.probabilities.sum()))
+            scores[index] = math.log(max(answer.confidence + nothing, TINY))
+        chosen, share = segment.choose(pieces, runs, scores)
+        digits = [answers[index] for index in chosen]
+        return NumberPrediction(
+            number="".join(str(digit.digit) for digit in digits),
+            confidence=share * math.prod(digit.confidence for digit in digits),
+            digits=digits,
+            whole=answers[len(runs) - 1],
+        )
+
+    def _read(self, rendered: Sequence[preprocess.Rendered]) -> list[Prediction]:
+        answer = self.predict_images(np.stack([each.image for each in rendered]))
+        return [
+            Prediction(
+                digit=int(answer.digits[i]),
+                confidence=float(answer.confidences[i]),
+                is_digit=bool(answer.is_digit[i]),
+                looks=float(answer.looks[i]),
+                probabilities=answer.probabilities[i],
+                image=each.image,
+                box=each.box,
+            )
+            for i, each in enumerate(rendered)
+        ]
 
     def predict_images(self, images: Array) -> Predictions:
         """What many images are read as.
@@ -159,12 +232,16 @@ class Predictor:
         # `not all` and not `any`, because NaN is in no range
         if not ((images >= 0) & (images <= 1)).all():
             raise ValueError("images expected finite numbers in [0, 1], got others")
-        probabilities = temper(self._logits(images), self.temperature)
+        logits = self._logits(images)
+        probabilities = temper(logits, self.calibration.temperature)[:, : models.CLASSES]
+        looks = digit_scores(logits)
         digits = probabilities.argmax(axis=1)
         return Predictions(
             digits=digits,
             confidences=probabilities[np.arange(len(digits)), digits],
-            is_digit=images.max(axis=(1, 2), initial=0) > 0,
+            is_digit=(looks >= self.calibration.threshold)
+            & (images.max(axis=(1, 2), initial=0) > 0),
+            looks=looks,
             probabilities=probabilities,
         )
 
@@ -174,12 +251,18 @@ def weights_file(path: str | os.PathLike[str] | None = None) -> Path:
     return Path(path) if path is not None else _resources.find("weights") / WEIGHTS
 
 
-def _temperature(path: Path, meta: Mapping[str, Any]) -> float:
+def _calibration(path: Path, meta: Mapping[str, Any]) -> Calibration:
     calibration = meta.get("calibration")
-    temperature = calibration.get("temperature") if isinstance(calibration, dict) else None
+    values = calibration if isinstance(calibration, dict) else {}
+    temperature = values.get("temperature")
+    threshold = values.get("threshold", -math.inf)  # of files of before 0.2: all are digits
     if type(temperature) is not float or not LOWEST <= temperature <= HIGHEST:
         raise CheckpointError(
             f"{path} expected calibration.temperature from {LOWEST} to {HIGHEST}, "
             f"got {temperature!r:.200}"
         )
-    return temperature
+    if type(threshold) is not float or not (math.isfinite(threshold) or "threshold" not in values):
+        raise CheckpointError(
+            f"{path} expected a finite number as calibration.threshold, got {threshold!r:.200}"
+        )
+    return Calibration(temperature, threshold)

@@ -11,7 +11,7 @@ have the standard width. So neither the canvas nor the pen can be told from the 
 pen was wider than a fifth of the drawing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ from numdraw._drawing import (
     read_pixels,
     read_strokes,
 )
+from numdraw._ground import on_empty_ground
+from numdraw.segment import components, sampled
 
 __all__ = [
     "MAX_POINTS",
@@ -87,55 +89,103 @@ def render(drawing: Any) -> Rendered:
     return _render_strokes(ink) if kind == "strokes" else _render_pixels(ink)
 
 
-def image_from_strokes(strokes: Any) -> NDArray[np.float32]:
+def image_from_strokes(strokes: Any, *, line_width: float = LINE_WIDTH) -> NDArray[np.float32]:
     """(28, 28) image in [0, 1], 1 = ink, of strokes, each a list of [x, y] in canvas px, y down.
+
+    Args:
+        strokes: the drawing.
+        line_width: of the image's pen, in px; `render` always takes the standard one.
 
     Raises:
         DrawingError: they are malformed, or nothing but a dot.
     """
-    return _render_strokes(strokes).image
+    return _render_strokes(strokes, line_width).image
 
 
 def image_from_pixels(pixels: Any) -> NDArray[np.float32]:
-    """(28, 28) image in [0, 1], 1 = ink, of rows of numbers 0..255, 255 = ink.
+    """(28, 28) image in [0, 1], 1 = ink, of rows of numbers 0..255.
+
+    On an empty ground, 0, 255 is ink; on another ground, even or not, what stands out from it is.
 
     Raises:
-        DrawingError: they are malformed, empty, inverted, or nothing but a dot.
+        DrawingError: they are malformed, empty, or nothing but a dot.
     """
     return _render_pixels(pixels).image
 
 
-def _render_strokes(strokes: Any) -> Rendered:
+@dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
+class Parts:
+    """What a drawing can be cut into: its strokes, or its connected pixels.
+
+    Attributes:
+        points: (SAMPLES, 2) points along each.
+        render: the image of some of them, given their places; None where they are a dot.
+    """
+
+    points: list[Floats]
+    render: Callable[[Sequence[int]], Rendered | None]
+
+
+def parts(drawing: Any) -> Parts:
+    """What a drawing can be cut into.
+
+    Raises:
+        DrawingError: as for `render`.
+    """
+    kind, ink = kind_of(drawing)
+    if kind == "pixels":
+        return _connected(ink)
+    xy, ends = read_strokes(ink)
+    strokes = np.split(xy, ends[:-1] + 1)
+
+    def render_some(places: Sequence[int]) -> Rendered | None:
+        try:
+            return _render_strokes([strokes[place].tolist() for place in places])
+        except DrawingError:
+            return None
+
+    return Parts([sampled(stroke) for stroke in strokes], render_some)
+
+
+def _connected(pixels: Any) -> Parts:
+    ink = on_empty_ground(read_pixels(pixels))
+    labels, points = components(ink > float(ink.max()) / 4)
+
+    def render_some(places: Sequence[int]) -> Rendered | None:
+        chosen = np.isin(labels, np.asarray(places) + 1)
+        try:
+            return _render_pixels(np.where(chosen, ink, np.float32(0)))
+        except DrawingError:
+            return None
+
+    return Parts(points, render_some)
+
+
+def _render_strokes(strokes: Any, line_width: float = LINE_WIDTH) -> Rendered:
     xy, ends = read_strokes(strokes)
     low, high = xy.min(axis=0), xy.max(axis=0)
     extent = float((high - low).max())
     if extent <= MIN_EXTENT * max(1.0, float(np.abs(xy).max())):
         raise DrawingError("strokes expected a line, got a single dot")
-    scale = (BOX - LINE_WIDTH) / extent
+    scale = (BOX - line_width) / extent
     line = _samples((xy - (low + high) / 2) * scale, ends)
-    reach = LINE_WIDTH / 2 + 0.5
+    reach = line_width / 2 + 0.5
 
     def ink_at(place: Floats) -> Floats:
         return reach - nearest(line + place, (SIDE, SIDE), reach)
 
-    image = _centred(ink_at, (high - low) * scale + LINE_WIDTH)
+    image = _centred(ink_at, (high - low) * scale + line_width)
     return Rendered(image, (float(low[0]), float(low[1]), float(high[0]), float(high[1])))
 
 
 def _render_pixels(pixels: Any) -> Rendered:
-    ink = read_pixels(pixels)
+    ink = on_empty_ground(read_pixels(pixels))
     peak = float(ink.max())
     if peak < MIN_INK:
         raise DrawingError(
-            f"pixels expected ink from {MIN_INK} to 255, got at most {peak:g}; 255 is full ink"
+            f"pixels expected ink {MIN_INK} or more of 255 off its ground, got at most {peak:g}"
         )
     inked = ink > peak / 4
-    border = inked[0].all() and inked[-1].all() and inked[:, 0].all() and inked[:, -1].all()
-    if border and inked.mean() > 0.5:
-        raise DrawingError(
-            "pixels expected ink, 255, on an empty ground, 0, got a ground of ink; "
-            "subtract them from 255"
-        )
     y, x = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     x0, y0, x1, y1 = int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1
     # A pixel more on each side: the faint ones tell where in the last inked one the edge is.

@@ -14,8 +14,6 @@ are left alone. The plots need matplotlib: pip install 'numdraw[report]'.
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +23,9 @@ import numpy as np
 
 from numdraw import models
 from numdraw._page import figure, page
-from numdraw.metrics import confusion_matrix, scores, wilson_interval
+from numdraw._worst import numbers_section, others_section
+from numdraw.measured import Answers, Numbers, Others
+from numdraw.metrics import wilson_interval
 from numdraw.nn.checkpoint import load_checkpoint, written_whole
 from numdraw.nn.layers import Array
 from numdraw.predictor import Predictor
@@ -39,51 +39,6 @@ CURVES = ("loss", "validation_loss", "validation_error")
 
 class ReportError(ValueError):
     """A report that cannot be drawn or written."""
-
-
-@dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
-class Answers:
-    """What was answered to one set of images.
-
-    Attributes:
-        source: what they are, for people.
-        images: (N, 28, 28), bytes 0..255 or [0, 1] floats; the most is ink.
-        labels: (N,) int64.
-        probabilities: (N, 10) float64.
-    """
-
-    source: str
-    images: Array
-    labels: Array
-    probabilities: Array
-
-    @property
-    def digits(self) -> Array:
-        """(N,) int64, what was answered."""
-        digits: Array = self.probabilities.argmax(axis=1)
-        return digits
-
-    @property
-    def confidences(self) -> Array:
-        """(N,) float64, the probability of each answer."""
-        confidences: Array = self.probabilities.max(axis=1)
-        return confidences
-
-    @cached_property
-    def scores(self) -> dict[str, Any]:
-        """See `metrics.scores`."""
-        return scores(self.probabilities, self.labels)
-
-    @property
-    def confusion(self) -> Array:
-        """(10, 10) counts: row = label, column = answer."""
-        return confusion_matrix(self.digits, self.labels)
-
-    def mistakes(self) -> Array:
-        """The places of the wrong answers, the surest first."""
-        wrong = np.flatnonzero(self.digits != self.labels)
-        mistakes: Array = wrong[np.argsort(-self.confidences[wrong], kind="stable")]
-        return mistakes
 
 
 def prepare(folder: Path) -> None:
@@ -105,7 +60,10 @@ def prepare(folder: Path) -> None:
 
 
 def write_report(
-    folder: Path, predictor: Predictor, weights: Path, measured: Sequence[Answers]
+    folder: Path,
+    predictor: Predictor,
+    weights: Path,
+    measured: Sequence[Answers | Numbers | Others],
 ) -> Path:
     """Write the report, and return the path of its page.
 
@@ -113,7 +71,7 @@ def write_report(
         folder: where to; made where it is missing.
         predictor: what gave the answers.
         weights: the file that it was loaded from.
-        measured: the answers, for each set of images.
+        measured: the answers, for each set of images; to digits at least.
 
     Raises:
         ReportError: matplotlib is missing, the weights file is no longer the predictor's, or the
@@ -127,9 +85,16 @@ def write_report(
             "place; run it again"
         )
     files: dict[str, bytes] = {}
-    parts = [_head(predictor, weights, measured)]
-    for number, answers in enumerate(measured, start=1):
+    digits = [answers for answers in measured if isinstance(answers, Answers)]
+    parts = [_head(predictor, weights, digits)]
+    for number, answers in enumerate(digits, start=1):
         parts.append(_source(plots, files, answers, number))
+    for others in measured:
+        if isinstance(others, Numbers):
+            parts.append(numbers_section(others))
+        elif isinstance(others, Others):
+            looks = np.concatenate([answers.predictions.looks for answers in digits])
+            parts.append(others_section(others, looks, plots.digit))
     parts += [_learning(plots, files, meta), _first_layer(plots, files, arrays)]
     title = f"How well {predictor.version} reads digits"
     files[INDEX] = page(title, "\n".join(parts)).encode()  # the last
@@ -181,7 +146,7 @@ def _head(predictor: Predictor, weights: Path, measured: Sequence[Answers]) -> s
         "architecture": escape(", ".join([str(architecture["name"]), *described])),
         "parameters": f"{parameters:,}",
         "file": f"{weights.stat().st_size:,} bytes, SHA-256 <code>{escape(meta['sha256'])}</code>",
-        "temperature": f"{predictor.temperature:.3f}",
+        "temperature": f"{predictor.calibration.temperature:.3f}",
         "trained by": _command(meta),
     }
     listed = "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())

@@ -1,9 +1,10 @@
-"""Trains the network on MNIST's four files and writes its weights.
+"""Trains the network on MNIST's files, and other ink beside them, and writes its weights.
 
     python -m numdraw.train                        from data/ to weights/digits.npz
     python -m numdraw.train --fast                 a smaller convnet, in a quarter of the time
     python -m numdraw.train --arch mlp             another network: mlp, lenet or convnet
     python -m numdraw.train --data DIR --out FILE  from and to elsewhere
+    python -m numdraw.train --no-ink               of MNIST alone, though there is more beside it
     python -m numdraw.train --resume               go on after Ctrl-C, a crash or a power cut
     mpirun -n 4 python -m numdraw.train --mpi      on four processes, of one machine or of many
 
@@ -37,9 +38,17 @@ import numpy as np
 
 from numdraw import __version__, models, mpi, preprocess
 from numdraw._signals import handled
-from numdraw.calibrate import fit_temperature, temper
-from numdraw.data import data_folder, find_split, read_split, split_validation
-from numdraw.metrics import scores
+from numdraw.calibrate import calibrate, digit_scores, temper
+from numdraw.data import (
+    data_folder,
+    find_ink,
+    find_split,
+    read_ink,
+    read_split,
+    source_of,
+    split_validation,
+)
+from numdraw.metrics import detection_scores, scores
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.nn.layers import Array
 from numdraw.nn.parallel import cores, keep_freed_memory, micro_batches, one_blas_thread
@@ -99,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     hidden = " ".join(map(str, RECIPES["mlp"].hidden))
     add("--hidden", type=_positive, nargs="+", help=f"an mlp's units a hidden layer ({hidden})")
     add("--validation", type=_positive, help=f"images to hold out ({defaults.validation})")
+    add("--no-ink", dest="ink", action="store_false", help="train on MNIST's files alone")
     add("--threads", type=_positive, default=cores(), help="how many work at once (one a core)")
     add("--mpi", action="store_true", default=False, help="train with the others of an mpirun")
     add("--no-test", action="store_true", default=False, help="leave the test files unread")
@@ -114,12 +124,18 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
     if not args.no_test:
         find_split(folder, "t10k")  # so that a missing file is found out now
     options, saved = ranks.share(lambda: _start(args, checkpoint))
+    train, valid = split_validation(examples, options.validation, rng=options.split_rng())
+    used = {"mnist": len(train)}
+    if options.ink:
+        for files in find_ink(folder, "train"):
+            ink = read_ink([files])
+            train, used[source_of(files)] = train + ink, len(ink)
+        valid += read_ink(find_ink(folder, "valid"))
     ranks.expect_same(
         "training files, numdraw and NumPy",
-        json.dumps([examples.sha256, __version__, np.__version__]).encode(),
+        json.dumps([train.examples.sha256 | valid.sha256, __version__, np.__version__]).encode(),
         fix="install and copy the same everywhere",
     )
-    train, valid = split_validation(examples, options.validation, rng=options.split_rng())
     # No more workers than a batch has micro-batches. With MPI, threads: its libraries may not
     # survive a fork.
     workers = min(args.threads, micro_batches(options.batch_size, models.MICRO_BATCH))
@@ -139,6 +155,9 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
         progress.say(training.network.summary())
         progress.say(
             f"{len(train):,} images to train on, {len(valid):,} to validate on; "
+            f"{', '.join(f'{source} {count:,}' for source, count in used.items())}"
+        )
+        progress.say(
             f"{'processes' if isinstance(team, ProcessTeam) else 'threads'}: {team.size}; "
             f"checkpoint {checkpoint}"
         )
@@ -152,7 +171,7 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
                     ranks.speak(f"stopped in {place}; saved to {checkpoint}\n{ranks.way_on}")
                 return INTERRUPTED
             training.keep_best()
-            meta = _meta(training, folder=None if args.no_test else folder)
+            meta = _meta(training, used, folder=None if args.no_test else folder)
             ranks.share(lambda: save_checkpoint(args.out, training.averaged.arrays(), meta))
             progress.finished(meta)
         except TrainingError as error:
@@ -256,32 +275,45 @@ def _start(
     return options, (arrays, meta)
 
 
-def _meta(training: Training, *, folder: Path | None) -> dict[str, Any]:
+def _meta(training: Training, used: dict[str, int], *, folder: Path | None) -> dict[str, Any]:
     """The model card that the weights file carries: what was done, with what, and how it went.
 
     Args:
         training: done, with the parameters to keep.
+        used: how many images of each source it learnt from.
         folder: of the test files; None leaves them unread.
     """
     options = training.options
     logits, labels = training.predict(training.valid.images), training.valid.labels
-    temperature = fit_temperature(logits, labels)
+    calibration = calibrate(logits, labels)
     meta: dict[str, Any] = {
-        "architecture": options.architecture(),
-        "calibration": {"temperature": temperature},
+        "architecture": training.architecture,
+        "calibration": asdict(calibration),
         "command": options.command(),
-        "data": dict(training.train.examples.sha256),
+        "data": training.sha256,
         "history": training.history,
         "kept_epoch": training.best_epoch,
         "numdraw": __version__,
         "options": asdict(options),
         "preprocessing": preprocess.VERSION,
-        "scores": {"validation": scores(temper(logits, temperature), labels)},
+        "scores": {},
+        "trained_on": used,
     }
+    probabilities = temper(logits, calibration.temperature)[:, : models.CLASSES]
+    mnist = np.arange(len(labels)) < options.validation
+    digit = labels < models.CLASSES
+    for name, chosen in ("validation", mnist), ("drawn validation", ~mnist & digit):
+        if chosen.any():
+            meta["scores"][name] = scores(probabilities[chosen], labels[chosen])
+    if not digit.all():
+        found = digit_scores(logits)
+        meta["scores"]["no digit"] = detection_scores(found[digit], found[~digit]) | {
+            "confidence": float(probabilities[~digit].max(axis=1).mean())
+        }
     if folder is not None:
         test = read_split(folder, "t10k")
-        probabilities = temper(training.predict(test.images), temperature)
-        meta["scores"]["test"] = scores(probabilities, test.labels)
+        probabilities = temper(training.predict(test.images), calibration.temperature)
+        meta["scores"]["test"] = scores(probabilities[:, : models.CLASSES], test.labels)
         meta["data"] |= test.sha256
     return meta
 
@@ -290,6 +322,9 @@ def _summary(meta: dict[str, Any]) -> str:
     return "\n".join(
         f"{split}: error {values['error']:.2%} of {values['images']:,}, "
         f"NLL {values['nll']:.4f} nats, ECE {values['ece']:.2%}"
+        if "error" in values
+        else f"{split}: AUROC {values['auroc']:.2%}, FPR at 95% TPR {values['fpr95']:.2%}, "
+        f"confidence {values['confidence']:.3f}, of {values['images']:,}"
         for split, values in meta["scores"].items()
     )
 

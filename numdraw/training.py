@@ -50,7 +50,8 @@ class Options:
         warmup: the share of the steps over which the learning rate rises.
         averaging: the decay of the parameters' exponential moving average; 0 averages nothing.
         patience: epochs without a better validation before training stops early.
-        validation: images held out of the training files.
+        validation: images held out of MNIST's training files.
+        ink: whether to use what other ink there is beside MNIST's files.
         augmentation: the limits of the random warps.
     """
 
@@ -69,6 +70,7 @@ class Options:
     averaging: float = 0.0
     patience: int = 30
     validation: int = 5_000
+    ink: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @classmethod
@@ -111,13 +113,13 @@ class Options:
             )
         return options
 
-    def architecture(self) -> dict[str, Any]:
+    def architecture(self, outputs: int = models.CLASSES) -> dict[str, Any]:
         """The network's description, for `models.build` and the weights file."""
         if self.arch == "mlp":
-            return models.mlp_architecture(self.hidden, self.dropout)
+            return models.mlp_architecture(self.hidden, self.dropout, outputs)
         if self.arch == "convnet":
-            return models.convnet_architecture(self.channels, self.dropout)
-        return models.lenet_architecture()
+            return models.convnet_architecture(self.channels, self.dropout, outputs)
+        return models.lenet_architecture(outputs)
 
     def command(self) -> str:
         """The command line that repeats the training, all other options being the default."""
@@ -126,7 +128,7 @@ class Options:
         return (
             f"python -m numdraw.train {recipe} --epochs {self.epochs} "
             f"--batch-size {self.batch_size} --lr {self.lr} --seed {self.seed}{hidden} "
-            f"--validation {self.validation}"
+            f"--validation {self.validation}{'' if self.ink else ' --no-ink'}"
         )
 
     def rng(self, stream: int, *where: int) -> np.random.Generator:
@@ -141,7 +143,7 @@ class Options:
 CONVNET = Options(
     recipe="convnet",
     arch="convnet",
-    epochs=60,
+    epochs=40,
     lr=8e-3,
     dropout=0.3,
     weight_decay=0.02,
@@ -172,6 +174,7 @@ class Training:
     needs to go on to the same parameters, bit for bit.
 
     Attributes:
+        architecture: its description; it has an output for "no digit" where there are such images.
         network: as trained so far.
         averaged: what is validated and kept: the running average of the network's parameters over
             the steps, or the network itself where nothing is averaged.
@@ -203,11 +206,12 @@ class Training:
         self.options = options
         self.train = train
         self.valid = valid
-        self.network = models.build(options.architecture(), rng=options.rng(PARAMETERS))
+        self.architecture = options.architecture(_outputs(train))
+        self.network = models.build(self.architecture, rng=options.rng(PARAMETERS))
         self.network.move_to(team.zeros)
         self.averaged = self.network
         if options.averaging:
-            self.averaged = models.build(options.architecture(), rng=None)
+            self.averaged = models.build(self.architecture, rng=None)
             self.averaged.state[:] = self.network.state
         self.optimizer = AdamW(
             self.network.values,
@@ -236,6 +240,11 @@ class Training:
         self._best = self.averaged.state.copy()
         self._set_order()
         team.start()  # forks while there are no threads: a progress bar has one
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Of each file that it learns from or validates on, by its name."""
+        return self.train.examples.sha256 | self.valid.sha256
 
     @property
     def finished(self) -> bool:
@@ -270,19 +279,21 @@ class Training:
     def end_epoch(self) -> dict[str, float]:
         """Validate, keep the parameters if they are the best, and return the history's new entry.
 
-        The best has the lowest validation error, and among equals the lowest loss.
+        The best has the lowest validation error, and among equals the lowest loss. The error is
+        that of the digits: which of the ten each is.
 
         Raises:
             TrainingError: the loss is no longer finite.
         """
         logits = self.predict(self.valid.images)
         labels = self.valid.labels
+        digits, is_digit = logits[:, : models.CLASSES].argmax(axis=1), labels < models.CLASSES
         validation_loss, _ = SoftmaxCrossEntropy()(logits.T.astype(np.float64), labels)
         entry = {
             "epoch": self.epoch + 1,
             "loss": self.loss_sum / len(self.train),
             "validation_loss": validation_loss,
-            "validation_error": error_rate(logits.argmax(axis=1), labels),
+            "validation_error": error_rate(digits[is_digit], labels[is_digit]),
         }
         if not math.isfinite(entry["loss"] + entry["validation_loss"]):
             raise self._diverged(f"a validation loss of {validation_loss}")
@@ -297,8 +308,8 @@ class Training:
         return entry
 
     def predict(self, images: Array) -> Array:
-        """The averaged network's logits of images (N, 28, 28) uint8: (N, 10)."""
-        logits = np.zeros((len(images), models.CLASSES), np.float32)
+        """The averaged network's logits of images (N, 28, 28) uint8: (N, 10), or (N, 11)."""
+        logits = np.zeros((len(images), self.architecture["outputs"]), np.float32)
 
         @np.errstate(over="ignore", invalid="ignore")  # `end_epoch` looks for it
         def work(start: int) -> None:
@@ -329,7 +340,7 @@ class Training:
         }
         meta = {
             "options": asdict(self.options),
-            "data": self.train.examples.sha256,
+            "data": self.sha256,
             "epoch": self.epoch,
             "batch": self.batch,
             "loss_sum": self.loss_sum,
@@ -363,10 +374,10 @@ class Training:
                 f"{where} expected epoch, batch, steps and history of this training, "
                 "got others; delete it to train anew"
             )
-        if meta["data"] != self.train.examples.sha256:
+        if meta["data"] != self.sha256:
             raise CheckpointError(
                 f"{where} expected the training files that it was begun with, SHA-256 "
-                f"{meta['data']}, got {self.train.examples.sha256}; name their folder with --data"
+                f"{meta['data']}, got {self.sha256}; name their folder with --data"
             )
         self.network.state[:] = arrays["state"]
         self.averaged.state[:] = arrays["averaged"]
@@ -431,6 +442,11 @@ class Training:
 
     def _set_order(self) -> None:
         self._order = self.options.rng(ORDER, self.epoch).permutation(len(self.train))
+
+
+def _outputs(train: Part) -> int:
+    labels = train.examples.labels[train.indices]
+    return models.CLASSES + int((labels == models.NO_DIGIT).any())
 
 
 def _merit(entry: Mapping[str, float]) -> tuple[float, float]:

@@ -83,9 +83,18 @@ def test_predict_answers_what_the_predictor_says(app: App, predictor: Predictor)
         **read,
         "probabilities": expected.probabilities.tolist(),
         "number": "7",
+        "number_confidence": expected.confidence,
         "digits": [{**read, "box": [60, 40, 180, 200]}],
         "model": predictor.version,
     }
+
+
+def test_predict_answers_with_each_digit_of_a_number(app: App, predictor: Predictor) -> None:
+    beside = [[[x + 200, y] for x, y in stroke] for stroke in SEVEN]
+    answer = post(app, "/api/predict", {"strokes": [*SEVEN, *beside]}).json
+    assert answer["number"] == "77"
+    assert [digit["box"] for digit in answer["digits"]] == [[60, 40, 180, 200], [260, 40, 380, 200]]
+    assert answer["number_confidence"] <= min(digit["confidence"] for digit in answer["digits"])
 
 
 def test_predict_sends_the_image_where_asked_for(app: App, predictor: Predictor) -> None:
@@ -474,7 +483,7 @@ def test_a_request_is_logged_without_its_drawing_and_query(app: App, access: Rec
         "method": "POST",
         "path": "/api/predict",
         "status": 200,
-        "digit": 7,
+        "number": "7",
     }
 
 
@@ -508,7 +517,7 @@ class Exploding:
         self.meta: dict[str, Any] = {"version": self.version}
         self.error = error
 
-    def predict(self, drawing: Any) -> Any:
+    def predict_number(self, drawing: Any) -> Any:
         raise self.error
 
 
@@ -525,7 +534,7 @@ def test_an_error_of_our_own_is_500_without_details_and_logged(
     assert b"secret" not in reply.body
     [facts] = errors.facts
     assert facts["request_id"] == "r1"
-    assert "in predict\n    raise self.error" in facts["traceback"]
+    assert "in predict_number\n    raise self.error" in facts["traceback"]
     assert f"{type(error).__name__}: {error}" in facts["traceback"]
     assert errors.records[0].levelno == logging.ERROR
     assert access.facts[0]["status"] == 500

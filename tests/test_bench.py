@@ -123,7 +123,9 @@ def test_predict_measures_every_side(tmp_path: Path) -> None:
             check_figures(result[unit], sides)
             assert result["ratio"].keys() == sides - {"numdraw"}
             assert result["ratio to PyTorch's best"] > 0
-    assert found["drawing"]["us"].keys() == {"whole", "preprocessing", "network"}
+    assert found["drawing"]["us"].keys() == {
+        *("whole", "preprocessing", "network", "without confidence", "as a number")
+    }
     assert all(share > 0 for share in found["drawing"]["share"].values())
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from numdraw.calibrate import fit_temperature, temper
+from numdraw.calibrate import REFUSED, calibrate, digit_scores, fit_temperature, temper
 from numdraw.metrics import negative_log_likelihood
 
 
@@ -41,3 +41,24 @@ def test_temper_sums_to_one_and_keeps_the_order() -> None:
         assert p.sum() == pytest.approx(1)
         assert p[0].argmax() == 0
     assert p[0] == pytest.approx(np.exp([2, 0, -2]) / np.exp([2, 0, -2]).sum())
+
+
+def test_digit_scores_are_the_log_odds_of_a_digit() -> None:
+    logits = np.random.default_rng(0).normal(0, 5, (50, 11))
+    p = temper(logits, 1.0)
+    assert digit_scores(logits) == pytest.approx(np.log((1 - p[:, 10]) / p[:, 10]))
+
+
+def test_digit_scores_without_an_output_for_no_digit_are_the_free_energy() -> None:
+    logits = np.array([[1.0] + [0.0] * 9, [2000.0] + [0.0] * 9])
+    assert digit_scores(logits) == pytest.approx([np.log(np.e + 9), 2000.0])
+
+
+def test_the_threshold_refuses_few_digits() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (4000, 11))
+    labels = rng.integers(0, 11, 4000)
+    found = calibrate(logits, labels)
+    refused = digit_scores(logits[labels < 10]) < found.threshold
+    assert refused.mean() == pytest.approx(REFUSED, abs=5e-4)
+    assert found.temperature == fit_temperature(logits, labels)

@@ -36,7 +36,7 @@ def test_example_prints_what_the_readme_says(code: str, output: str) -> None:
     assert printed.getvalue() == output
 
 
-@pytest.mark.parametrize("module", ["train", "evaluate", "onnx", "serve"])
+@pytest.mark.parametrize("module", ["train", "ink", "evaluate", "onnx", "serve"])
 def test_every_flag_stands_in_the_readme(module: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", f"numdraw.{module}", "--help"],

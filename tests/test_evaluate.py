@@ -51,6 +51,51 @@ def test_drawings_are_scored(
     assert scores["confusion"][7][7] == 2
 
 
+def test_what_is_no_digit_is_held_against_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits, others = tmp_path / "ink.jsonl", tmp_path / "others.jsonl"
+    digits.write_bytes(lines({"label": "7", "strokes": SEVEN}, {"label": "1", "strokes": ONE}))
+    house = [[[0, 40], [20, 0], [40, 40], [40, 90], [0, 90], [0, 40], [40, 40]]]
+    others.write_bytes(
+        lines({"label": "house", "strokes": house}, {"label": "line", "strokes": ONE})
+    )
+    args = ["--drawings", str(digits), "--not-digits", str(others)]
+    assert evaluate.main([*args, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["not_digits"]["others.jsonl"]
+    assert (found["strict"]["images"], found["lookalikes"]["images"]) == (1, 1)
+    assert found["strict"]["auroc"] == 1.0
+    assert found["lookalikes"]["auroc"] in (0.25, 0.75)  # equal to one, above or below the other
+    assert evaluate.main(args) == 0
+    shown = capsys.readouterr().out
+    assert "\nothers.jsonl: 1 no digits\n  AUROC " in shown
+    assert "\nothers.jsonl: 1 look like digits\n" in shown
+
+
+def test_whole_numbers_are_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "numbers.jsonl"
+    beside = [[[x + 90, y] for x, y in stroke] for stroke in ONE]
+    path.write_bytes(
+        lines(
+            {"label": "71", "strokes": SEVEN + beside}, {"label": "72", "strokes": SEVEN + beside}
+        )
+    )
+    assert evaluate.main(["--drawings", str(path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    found = result["numbers"]["numbers.jsonl"]
+    assert (found["images"], found["accuracy"], found["miscounted"]) == (2, 0.5, 0.0)
+    assert evaluate.main(["--drawings", str(path)]) == 0
+    assert "numbers.jsonl: 2 numbers\n  accuracy " in capsys.readouterr().out
+
+
+def test_what_is_no_digit_needs_a_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digits, others = tmp_path / "ink.jsonl", tmp_path / "others.jsonl"
+    digits.write_bytes(lines({"label": "7", "strokes": SEVEN}))
+    others.write_bytes(lines({"strokes": SEVEN}))
+    assert evaluate.main(["--drawings", str(digits), "--not-digits", str(others)]) == 1
+    assert 'others.jsonl:1 expected a "label", got None' in capsys.readouterr().err
+
+
 def test_table_names_the_model_and_each_source(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], predictor: Predictor
 ) -> None:
@@ -58,7 +103,8 @@ def test_table_names_the_model_and_each_source(
     path.write_bytes(lines({"label": "7", "strokes": SEVEN}))
     assert evaluate.main(["--drawings", str(path)]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith(f"model {predictor.version}\n\nink.jsonl: 1 digits\n  error  0.00%\n")
+    assert shown.startswith(f"model {predictor.version}\n\nink.jsonl: 1 digits\n  error  ")
+    assert re.search(r"\n  error +0\.00%  \[0\.00%, 79\.35%\]\n", shown)
     assert (
         "\n  7                   0     0     0     0     0     0     0     1     0     0\n" in shown
     )
@@ -71,9 +117,9 @@ def test_table_names_the_model_and_each_source(
         (b"{", "ink.jsonl:1 expected JSON, got"),
         (b"[]\n", r"ink.jsonl:1 expected an object, got \[\]"),
         (b"\xff\xfe\n", "ink.jsonl:1 expected JSON, got"),
-        (lines({"label": "12", "strokes": SEVEN}), "expected a \"label\" of one digit, got '12'"),
-        (lines({"label": 7, "strokes": SEVEN}), 'expected a "label" of one digit, got 7'),
-        (lines({"strokes": SEVEN}), 'expected a "label" of one digit, got None'),
+        (lines({"label": "1a", "strokes": SEVEN}), "expected a \"label\" of digits, got '1a'"),
+        (lines({"label": 7, "strokes": SEVEN}), 'expected a "label" of digits, got 7'),
+        (lines({"strokes": SEVEN}), 'expected a "label" of digits, got None'),
         (lines({"label": "7", "strokes": SEVEN}, {"label": "7"}), "ink.jsonl:2: "),
         (gzip.compress(b"x" * 100)[:10] + b"\xff" * 9, "ink.jsonl expected whole gzip data, got"),
         (gzip.compress(b"x" * 100)[:-9], "ink.jsonl expected whole gzip data, got"),
@@ -108,7 +154,7 @@ def test_files_of_the_same_name_are_told_apart(
         path.write_bytes(lines({"label": "7", "strokes": SEVEN}))
     assert evaluate.main(["--drawings", *map(str, paths), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
-    assert list(scores) == [str(path) for path in paths]
+    assert list(scores) == [*map(str, paths), "macro-average"]
 
 
 def test_an_empty_test_set_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

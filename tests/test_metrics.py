@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 
 from numdraw.metrics import (
+    auroc,
+    bootstrap_interval,
+    brier_score,
     calibration_bins,
     confusion_matrix,
     equal_width,
     error_rate,
     expected_calibration_error,
+    false_positive_rate,
     negative_log_likelihood,
     scores,
     wilson_interval,
@@ -81,3 +85,38 @@ def test_wilson_interval_by_hand() -> None:
 def test_wilson_interval_ends_at_0_and_1_exactly(total: int) -> None:
     assert wilson_interval(0, total)[0] == 0.0
     assert wilson_interval(total, total)[1] == 1.0
+
+
+def test_auroc_counts_pairs() -> None:
+    # above: 3 > 1, 3 > 2, 2 > 1; equal: 2 and 2; below: none
+    assert auroc(np.array([3.0, 2.0]), np.array([1.0, 2.0])) == pytest.approx(3.5 / 4)
+    assert auroc(np.array([1.0]), np.array([2.0, 3.0])) == 0
+    assert auroc(np.array([1.0, 1.0]), np.array([1.0])) == 0.5
+
+
+def test_auroc_is_scikit_learns() -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    positives, negatives = rng.normal(1, 1, 200).round(1), rng.normal(0, 1, 300).round(1)
+    truth = np.repeat([1, 0], [200, 300])
+    expected = sklearn.roc_auc_score(truth, np.concatenate([positives, negatives]))
+    assert auroc(positives, negatives) == pytest.approx(expected)
+
+
+def test_false_positive_rate_lets_the_rate_of_positives_pass() -> None:
+    positives = np.arange(100.0)  # 5 and all above it are 95
+    assert false_positive_rate(positives, np.array([4.0, 5.0, 6.0, 200.0])) == 0.75
+    assert false_positive_rate(positives, np.array([4.0, 5.0, 6.0, 200.0]), rate=1.0) == 1.0
+
+
+def test_brier_by_hand() -> None:
+    p = np.array([[0.7, 0.2], [0.5, 0.5]])  # 0.1 of the first is something else
+    expected = ((0.3**2 + 0.2**2 + 0.1**2) + (0.5**2 + 0.5**2)) / 2
+    assert brier_score(p, np.array([0, 1])) == pytest.approx(expected)
+
+
+def test_bootstrap_interval_is_about_two_standard_errors() -> None:
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    low, high = bootstrap_interval(np.mean, values)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.15)

@@ -113,6 +113,7 @@ def test_the_sdist_holds_the_tests_the_scripts_and_no_data(dists: tuple[Path, Pa
         assert files(folder) <= names, files(folder) - names
     assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"} <= names
     assert {name for name in names if name.startswith("data/")} == {
+        "data/INK_SHA256SUMS",
         "data/README.md",
         "data/SHA256SUMS",
     }

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from numdraw import evaluate, report
+from numdraw.measured import Answers
 from numdraw.models import build, convnet_architecture, lenet_architecture, mlp_architecture
 from numdraw.nn.checkpoint import save_checkpoint
 from numdraw.nn.layers import Array
-from numdraw.predictor import Predictor
+from numdraw.predictor import Predictions, Predictor
 from numdraw.preprocess import VERSION
-from numdraw.report import Answers, ReportError, write_report
+from numdraw.report import ReportError, write_report
 
 REASON = "matplotlib is not installed: pip install 'numdraw[report]' to draw reports"
 pytest.importorskip("matplotlib", reason=REASON)
@@ -62,7 +63,14 @@ def answers(labels: list[int], digits: list[int], confidence: float = 0.9) -> An
         sure = confidence - 1e-4 * k
         probabilities[k] = (1 - sure) / 9
         probabilities[k, digit] = sure
-    return Answers("made", images, np.array(labels), probabilities)
+    predictions = Predictions(
+        digits=probabilities.argmax(axis=1),
+        confidences=probabilities.max(axis=1),
+        is_digit=np.ones(len(labels), bool),
+        looks=np.ones(len(labels)),
+        probabilities=probabilities,
+    )
+    return Answers("made", images, np.array(labels), predictions)
 
 
 @pytest.fixture
@@ -182,7 +190,7 @@ def test_parameters_leave_out_what_batch_norm_observes(tmp_path: Path) -> None:
 def test_mistakes_are_shown_the_surest_first(tmp_path: Path) -> None:
     given = answers([4, 7, 2, 5], [9, 7, 1, 3])
     given.probabilities[3] = 0
-    given.probabilities[3, 3] = 0.99996
+    given.probabilities[3, 3] = given.predictions.confidences[3] = 0.99996
     page = made(tmp_path, [given])
     assert "3 mistakes in 4 digits; all shown" in page.text
     shown = [image for image in page.named("img") if image.get("class") == "ink"]

@@ -1,4 +1,6 @@
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import idx
 from numdraw import train
-from numdraw.data import read_split
+from numdraw.data import ink_files, read_split
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.predictor import Predictor
 from tests.commands import SMALL, run, run_stopped
@@ -37,6 +40,71 @@ def test_writes_weights_that_predictor_reads(
     for text in ("linear1", "500 images to train on, 100 to validate on", "epoch 3/3", " left\n"):
         assert text in shown
     assert f"wrote {out}" in shown
+
+
+@pytest.fixture
+def with_ink(made_data: Path, tmp_path: Path) -> Path:
+    """The made data, with a pair of digits and a pair of what is none beside it."""
+    folder = tmp_path / "data"
+    shutil.copytree(made_data, folder)
+    rng = np.random.default_rng(1)
+    for split, count in (("train", 90), ("valid", 30)):
+        for name, labels in (
+            ("hand", rng.integers(0, 10, count)),
+            ("house", np.full(count, 10)),
+        ):
+            images = rng.integers(0, 60, (count, 28, 28))
+            for image, label in zip(images, labels, strict=True):
+                image[4 + 2 * label : 6 + 2 * label, 4:24] = 255
+            images_path, labels_path = ink_files(folder, name, split)
+            idx.write(images_path, images.astype(np.uint8))
+            idx.write(labels_path, labels.astype(np.uint8))
+    return folder
+
+
+def test_other_ink_is_used_told_and_recorded(
+    with_ink: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(with_ink, tmp_path / "a.npz", *SMALL) == 0
+    predictor = Predictor.load(tmp_path / "a.npz")
+    meta = predictor.meta
+    assert meta["trained_on"] == {"mnist": 500, "hand": 90, "house": 90}
+    assert meta["architecture"]["outputs"] == 11
+    assert sorted(meta["data"]) == sorted(os.listdir(with_ink))
+    scores = meta["scores"]
+    assert [scores[name]["images"] for name in ("validation", "drawn validation", "no digit")] == [
+        *(100, 30, 30)
+    ]
+    shown = capsys.readouterr().err
+    assert "680 images to train on, 160 to validate on; mnist 500, hand 90, house 90\n" in shown
+    assert re.search(r"\nno digit: AUROC \d+\.\d\d%, FPR at 95% TPR", shown)
+
+
+def test_no_ink_trains_on_mnist_alone(with_ink: Path, made_data: Path, tmp_path: Path) -> None:
+    assert run(with_ink, tmp_path / "a.npz", *SMALL, "--no-ink", "--quiet") == 0
+    meta = Predictor.load(tmp_path / "a.npz").meta
+    assert meta["command"].endswith(" --validation 100 --no-ink")
+    assert meta["trained_on"] == {"mnist": 500}
+    assert run(made_data, tmp_path / "b.npz", *SMALL, "--quiet") == 0
+    alone = Predictor.load(tmp_path / "b.npz").meta
+    assert (meta["architecture"], meta["data"]) == (alone["architecture"], alone["data"])
+
+
+def test_a_training_with_ink_resumes_to_the_same_bytes(
+    with_ink: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(with_ink, tmp_path / "whole.npz", *SMALL, "--quiet") == 0
+    assert run_stopped(monkeypatch, with_ink, tmp_path / "cut.npz") == 130
+    assert run(with_ink, tmp_path / "cut.npz", "--resume", "--quiet") == 0
+    assert (tmp_path / "cut.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def test_half_a_pair_of_ink_is_named(
+    with_ink: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (with_ink / "ink-hand-train-labels-idx1-ubyte").unlink()
+    assert run(with_ink, tmp_path / "a.npz", *SMALL) == 1
+    assert "expected ink-hand-train-labels-idx1-ubyte" in capsys.readouterr().err
 
 
 def test_same_seed_same_file_for_any_threads(made_data: Path, tmp_path: Path) -> None:
@@ -92,7 +160,7 @@ def test_ctrl_c_while_scoring_says_how_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("numdraw.train.fit_temperature", interrupt)
+        patch.setattr("numdraw.train.calibrate", interrupt)
         assert run(made_data, out, *SMALL, "--quiet", "--no-test") == 130
     assert capsys.readouterr().err == (
         f"go on with: python -m numdraw.train --resume --out '{out}' --data {made_data} "

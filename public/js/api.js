@@ -3,14 +3,21 @@
  * Asks the server to read a drawing. Nothing here knows the page.
  *
  *   POST api/predict  {"strokes": [[[x, y], ...], ...], "image": true}
- *   200               {"digit", "confidence", "probabilities", "image", ...}
+ *   200               {"digit", "confidence", "is_digit", "probabilities", "number",
+ *                      "number_confidence", "digits", "image", ...}
  *   any other         application/problem+json {"title", "status", "detail"}
  *
  * @typedef {import("./geometry.js").Stroke} Stroke
- * @typedef {object} Answer
+ * @typedef {readonly [x0: number, y0: number, x1: number, y1: number]} Place canvas px
+ * @typedef {{digit: number, confidence: number, is_digit: boolean, box: Place}} Digit
+ * @typedef {object} Answer the first four are of the drawing as one digit
  * @property {number} digit 0 to 9
  * @property {number} confidence [0, 1]
+ * @property {boolean} is_digit
  * @property {number[]} probabilities ten of them, [0, 1]
+ * @property {string} number all digits, left to right
+ * @property {number} number_confidence [0, 1]
+ * @property {Digit[]} digits each of them
  * @property {number[][]} image 28 rows of 28, 0 to 255, 255 = ink
  *
  * @typedef {{kind: "answer", answer: Answer}} Answered
@@ -109,8 +116,22 @@ function isAnswer(body) {
     body.digit >= 0 &&
     body.digit <= 9 &&
     isPart(body.confidence, 1) &&
+    typeof body.is_digit === "boolean" &&
+    /^\d+$/.test(body.number) &&
+    isPart(body.number_confidence, 1) &&
+    isList(body.digits, body.number.length, isDigit) &&
     isList(body.probabilities, 10, (value) => isPart(value, 1)) &&
     isList(body.image, SIDE, (row) => isList(row, SIDE, (value) => isPart(value, 255)))
+  );
+}
+
+/** @param {any} value */
+function isDigit(value) {
+  return (
+    Number.isInteger(value?.digit) &&
+    typeof value.is_digit === "boolean" &&
+    isPart(value.confidence, 1) &&
+    isList(value.box, 4, Number.isFinite)
   );
 }
 

@@ -15,7 +15,7 @@ import { ask } from "./api.js";
 import { extend, isDot } from "./geometry.js";
 import { DIGITS, QUESTION } from "./glyphs.js";
 import { usePen } from "./pen.js";
-import { paintInk, paintPixels, useSheet } from "./sheet.js";
+import { paintDigits, paintInk, paintPixels, useSheet } from "./sheet.js";
 import { DOT, EMPTY, READING, START, answerText, percent, problemText } from "./texts.js";
 
 const PREDICT_URL = new URL("api/predict", document.baseURI); // right under a path prefix too
@@ -55,6 +55,7 @@ function startPage() {
   function paint() {
     frame = 0;
     paintInk(ink, live === null ? strokes : [...strokes, live]);
+    if (isNumber(answer) && book.dataset.state === "answer") paintDigits(ink, answer.digits);
     paintPixels(seen, answer?.image ?? null);
   }
 
@@ -72,14 +73,17 @@ function startPage() {
   /** @param {Answer | null} next */
   function showAnswer(next) {
     answer = next;
-    mark.setAttribute("d", next === null ? QUESTION : DIGITS[next.digit]);
+    const single = next !== null && next.is_digit && !isNumber(next);
+    mark.setAttribute("d", single ? DIGITS[next.digit] : QUESTION);
+    mark.classList.toggle("many", isNumber(next));
     mark.classList.toggle("waiting", settled === START);
+    const probabilities = isNumber(next) ? null : next?.probabilities;
     bars.forEach((bar, digit) => {
-      const share = next?.probabilities[digit] ?? 0;
+      const share = probabilities?.[digit] ?? 0;
       const [, column, value] = bar.children;
       /** @type {HTMLElement} */ (column).style.setProperty("--share", share.toFixed(4));
-      value.textContent = next === null ? "" : percent(share);
-      bar.classList.toggle("best", digit === next?.digit);
+      value.textContent = probabilities ? percent(share) : "";
+      bar.classList.toggle("best", single && digit === next.digit);
       bar.classList.toggle("unlikely", share < 0.01);
     });
     repaint();
@@ -183,6 +187,16 @@ function startPage() {
     stopSheet();
     cancelAnimationFrame(frame);
   };
+}
+
+/**
+ * Whether there are several digits; the probabilities are then of none of them.
+ *
+ * @param {Answer | null} answer
+ * @returns {answer is Answer}
+ */
+function isNumber(answer) {
+  return answer !== null && answer.digits.length > 1;
 }
 
 /**

@@ -2,10 +2,13 @@
 /**
  * Canvases: the sheet's ink, crisp at any size and density, and the network's 28x28 image.
  *
+ * @typedef {import("./api.js").Digit} Digit
  * @typedef {import("./geometry.js").Stroke} Stroke
  */
 
 import { PEN, SHEET, pathOf } from "./geometry.js";
+
+const LABEL = 26; // canvas px, the height of what a digit was read as
 
 /**
  * Keeps the canvas's pixels those of the screen, and calls `paint` after each change of size,
@@ -83,12 +86,35 @@ export function paintInk(canvas, strokes) {
   const context = contextOf(canvas);
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);
-  context.setTransform(canvas.width / SHEET, 0, 0, canvas.height / SHEET, 0, 0);
+  useSheetPixels(canvas);
   context.lineWidth = PEN;
   context.lineCap = "round";
   context.lineJoin = "round";
   context.strokeStyle = getComputedStyle(canvas).color;
   for (const stroke of strokes) context.stroke(new Path2D(pathOf(stroke)));
+}
+
+/**
+ * Paints a box around each digit of a number, and what it was read as above it.
+ *
+ * @param {HTMLCanvasElement} canvas
+ * @param {readonly Digit[]} digits
+ */
+export function paintDigits(canvas, digits) {
+  const context = useSheetPixels(canvas);
+  const style = getComputedStyle(canvas);
+  context.lineWidth = 2;
+  context.strokeStyle = context.fillStyle = style.getPropertyValue("--red");
+  context.font = `${LABEL}px ${style.fontFamily}`;
+  context.textAlign = "center";
+  for (const { digit, is_digit, box } of digits) {
+    const [x0, y0, x1, y1] = box;
+    const rim = PEN / 2 + 3;
+    context.strokeRect(x0 - rim, y0 - rim, x1 - x0 + 2 * rim, y1 - y0 + 2 * rim);
+    const above = y0 - rim - 6;
+    const baseline = above > LABEL ? above : Math.min(y1 + rim + LABEL, SHEET - 4);
+    context.fillText(is_digit ? String(digit) : "?", (x0 + x1) / 2, baseline);
+  }
 }
 
 /**
@@ -110,6 +136,17 @@ export function paintPixels(canvas, rows) {
   context.globalCompositeOperation = "source-in"; // the colour, where and as far as there is alpha
   context.fillStyle = getComputedStyle(canvas).color;
   context.fillRect(0, 0, canvas.width, canvas.height);
+}
+
+/**
+ * The canvas's context, in canvas px.
+ *
+ * @param {HTMLCanvasElement} canvas
+ */
+function useSheetPixels(canvas) {
+  const context = contextOf(canvas);
+  context.setTransform(canvas.width / SHEET, 0, 0, canvas.height / SHEET, 0, 0);
+  return context;
 }
 
 /** @param {HTMLCanvasElement} canvas */

@@ -13,7 +13,7 @@ const LIKELY = 0.6; // at least: "looks like"; below it a guess
 /** @type {Text} */
 export const START = {
   title: "Your turn.",
-  detail: "Draw a digit from 0 to 9, then press Predict.",
+  detail: "Draw a digit or a whole number, then press Predict.",
 };
 
 /** @type {Text} */
@@ -37,11 +37,24 @@ export const READING = { title: "Reading …", detail: "" };
  * @param {Answer} answer
  * @returns {Text}
  */
-export function answerText({ digit, confidence }) {
-  const detail = `${percent(confidence).replace(">", "more than ")}% sure`;
-  if (confidence >= SURE) return { title: `That’s ${article(digit)} ${digit}.`, detail };
-  if (confidence >= LIKELY) return { title: `Looks like ${article(digit)} ${digit}.`, detail };
-  return { title: `Perhaps ${article(digit)} ${digit}?`, detail: `only ${detail}` };
+export function answerText({ digit, confidence, is_digit, number, number_confidence, digits }) {
+  if (digits.length > 1) return sureText(number, number_confidence);
+  const named = `${article(digit)} ${digit}`;
+  if (is_digit) return sureText(named, confidence);
+  const chance = percent(confidence).replace("<", "less than ");
+  return { title: "That’s no digit.", detail: `Most like ${named}, ${chance}% sure` };
+}
+
+/**
+ * @param {string} what
+ * @param {number} confidence [0, 1]
+ * @returns {Text}
+ */
+function sureText(what, confidence) {
+  const detail = `${percent(confidence).replace(">", "more than ").replace("<", "less than ")}% sure`;
+  if (confidence >= SURE) return { title: `That’s ${what}.`, detail };
+  if (confidence >= LIKELY) return { title: `Looks like ${what}.`, detail };
+  return { title: `Perhaps ${what}?`, detail: `only ${detail}` };
 }
 
 /**

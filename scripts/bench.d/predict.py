@@ -27,7 +27,7 @@ OURS, TORCH, TORCH_LAST = "numdraw", "PyTorch", "channels_last"
 PARTS, ONNX = "in parts", "onnxruntime"
 TORCHES = (TORCH, TORCH_LAST, PARTS)
 PART = 125  # images at once, in parts: numdraw cuts up a batch itself, so PyTorch may have it cut
-DRAWING = ("whole", "preprocessing", "network")
+DRAWING = ("whole", "preprocessing", "network", "without confidence", "as a number")
 
 # A three on a canvas of 280 px, with as many points as a browser sends.
 THREE = [
@@ -177,7 +177,10 @@ def _turns(
 
 
 def _drawing(report: Report, effort: Effort, side: Side) -> None:
-    """Report the time of the whole predictor on strokes, and its two shares."""
+    """Report the time of the whole predictor on strokes, its two shares, and two other ways.
+
+    Without confidence: a network without the output for "no digit", and a softmax, no more.
+    """
     turns = {
         part: side.make("drawing", strokes=THREE, part=part, calls=effort.calls) for part in DRAWING
     }

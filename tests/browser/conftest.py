@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from numdraw import Predictor
-from numdraw.evaluate import read_drawings
+from numdraw.drawings import read_drawings
 from tests.browser.pens import BUILT_IN, Drawing
 from tests.ink import drawings_folder
 from tests.serving import Site, serving

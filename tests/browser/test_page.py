@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from tests.browser.conftest import Tabs
@@ -44,6 +45,46 @@ def test_an_empty_sheet_is_not_sent(tabs: Tabs) -> None:
     page.click("#predict")
     assert message(page) == ("The sheet is empty.", "Draw a digit on it first, then press Predict.")
     assert [url for url in asked if "/api/" in url] == []
+
+
+def test_a_number_is_shown_with_a_box_around_each_digit(
+    tabs: Tabs, digits: list[Drawing], artefacts: Path
+) -> None:
+    page = tabs.open()
+    strokes: list[Any] = []
+    chosen = [digits[place] for place in (2, 0, 5)]
+    for place, digit in enumerate(chosen):
+        points = np.concatenate([np.array(stroke, float) for stroke in digit.strokes])
+        low, size = points.min(axis=0), float(np.ptp(points, axis=0).max())
+        shift = [1.2 * place, 0.0]
+        strokes += [((np.array(s, float) - low) / size + shift).tolist() for s in digit.strokes]
+    draw(page, Drawing(0, strokes))
+    plain = inked(page, "#ink")
+    ask(page)
+    number = "".join(str(digit.label) for digit in chosen)
+    assert number in message(page)[0]
+    assert set(page.locator("#bars span").all_inner_texts()) == {""}
+    assert inked(page, "#ink") > plain  # the boxes
+    page.screenshot(path=artefacts / "number.png", full_page=True)
+    box = sheet_box(page)
+    page.mouse.move(box.left + 5, box.top + 5)
+    page.mouse.down()
+    page.mouse.move(box.left + 9, box.top + 9)
+    page.mouse.up()
+    page.wait_for_selector("[data-state=outdated]")
+    assert inked(page, "#ink") < 1.2 * plain  # gone, as they are of another drawing
+
+
+def test_what_is_no_digit_is_told_so(tabs: Tabs, artefacts: Path) -> None:
+    page = tabs.open()
+    house = [[(0, 40), (20, 0), (40, 40), (40, 90), (0, 90), (0, 40), (40, 40)]]
+    draw(page, Drawing(0, house))
+    ask(page)
+    title, detail = message(page)
+    assert title.endswith("s no digit.")
+    assert detail.startswith("Most like a")
+    assert page.locator("#bars .best").count() == 0
+    page.screenshot(path=artefacts / "no-digit.png", full_page=True)
 
 
 def test_clear_empties_the_sheet_and_the_answer(tabs: Tabs, digits: list[Drawing]) -> None:

@@ -9,6 +9,10 @@ const IMAGE = Array.from({ length: 28 }, () => Array.from({ length: 28 }, () => 
 const ANSWER = {
   digit: 7,
   confidence: 0.9,
+  is_digit: true,
+  number: "7",
+  number_confidence: 0.8,
+  digits: [{ digit: 7, confidence: 0.9, is_digit: true, box: [1, 2, 3, 4] }],
   probabilities: [0, 0, 0, 0.1, 0, 0, 0, 0.9, 0, 0],
   image: IMAGE,
 };
@@ -105,6 +109,14 @@ test("an answer that keeps no contract is garbled", () => {
     { image: IMAGE.slice(1) },
     { image: IMAGE.map((row) => row.map(() => 256)) },
     { image: undefined },
+    { is_digit: 1 },
+    { number: "" },
+    { number: "x" },
+    { number: "77" },
+    { number_confidence: -1 },
+    { digits: [] },
+    { digits: [{ ...ANSWER.digits[0], box: [1, 2, 3] }] },
+    { digits: [{ ...ANSWER.digits[0], is_digit: null }] },
   ];
   for (const part of broken) {
     const text = JSON.stringify({ ...ANSWER, ...part });

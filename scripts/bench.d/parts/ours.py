@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.parts import nets
 from benchmarks.parts.side import timed
 from numdraw import Predictor, models
+from numdraw.calibrate import temper
 from numdraw.data import Examples, Part
 from numdraw.nn.inference import Inference
 from numdraw.nn.layers import Array
@@ -83,15 +84,28 @@ def drawing(*, strokes: Any, part: str, calls: int) -> Callable[[], float]:
 
     Args:
         strokes: the drawing.
-        part: "whole"; or "preprocessing" or "network", by themselves.
+        part: "whole"; "preprocessing" or "network", by themselves; "without confidence", where all
+            are taken for digits; or "as a number".
         calls: how many in a round.
     """
     predictor = Predictor.load()
     image = render(strokes).image[None]
+    ten = {**predictor.meta["architecture"], "outputs": models.CLASSES}
+    plain = Inference(models.build(ten, rng=np.random.default_rng(0)))
+
+    def without_confidence() -> object:
+        images = render(strokes).image[None]
+        if not ((images >= 0) & (images <= 1)).all():
+            raise ValueError("images expected numbers in [0, 1]")
+        probabilities = temper(plain(images), predictor.calibration.temperature)
+        return probabilities.argmax(axis=1)
+
     work: dict[str, Callable[[], object]] = {
         "whole": lambda: predictor.predict(strokes),
         "preprocessing": lambda: render(strokes),
         "network": lambda: predictor.predict_images(image),
+        "without confidence": without_confidence,
+        "as a number": lambda: predictor.predict_number(strokes),
     }
     return timed(work[part], calls)
 

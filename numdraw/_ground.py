@@ -1,0 +1,63 @@
+"""Brings a picture's ground to 0: dark ink on light paper, chalk on a board, uneven light.
+
+A ground that is not empty is taken for a smooth surface, of second order in x and y. It is fitted
+to the pixels by least squares again and again, each time to those that lie near it, so that lines
+no longer count. Ink is what stands out from it to one side: to that with the more.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLEAN = 16.0  # of 255, the most of a pixel of an empty ground
+RIM, SHARE = 0.9, 0.4  # how much of the rim, or of the picture, is clean where the ground is empty
+SIDE = 64  # the surface is fitted to about so many rows and columns
+ROUNDS = 8
+NEAR = 2.5  # standard deviations of the noise, within which a pixel counts as ground
+LEAST_NOISE = 1.0  # of 255
+
+
+def on_empty_ground(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W) in [0, 255], 0 = ground: the pixels as they are where their ground is empty.
+
+    Args:
+        pixels: (H, W) in [0, 255], ink brighter or darker than its ground.
+    """
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    if (rim <= CLEAN).mean() >= RIM or (pixels <= CLEAN).mean() >= SHARE:
+        return pixels
+    ground, noise = _surface(pixels)
+    above = pixels - ground
+    stands_out = NEAR * noise
+    lighter = np.maximum(above - stands_out, 0)
+    darker = np.maximum(-above - stands_out, 0)
+    ink = lighter if lighter.sum() > darker.sum() else darker
+    peak = float(np.quantile(ink[ink > 0], 0.9)) if ink.any() else 0.0
+    if peak < NEAR * noise:  # noise alone
+        return np.zeros_like(pixels)
+    even: NDArray[np.float32] = np.minimum(ink * np.float32(255 / max(peak, 1.0)), 255)
+    return even
+
+
+def _surface(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """(H, W): the ground, and the standard deviation of the noise on it."""
+    height, width = pixels.shape
+    y, x = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
+    rows, columns = (slice(None, None, -(-size // SIDE)) for size in pixels.shape)
+    basis = _basis(x[columns], y[rows])
+    values = pixels[rows, columns].ravel().astype(np.float64)
+    near = np.ones(len(values), bool)
+    for _ in range(ROUNDS):
+        weights = np.linalg.lstsq(basis[near], values[near])[0]
+        away = np.abs(values - basis @ weights)
+        # the median of a normal law's absolute values is 0.6745 standard deviations
+        noise = max(float(np.median(away)) / 0.6745, LEAST_NOISE)
+        near = away < NEAR * noise
+    ground = (_basis(x, y) @ weights).reshape(height, width).astype(np.float32)
+    return ground, noise
+
+
+def _basis(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(H * W, 6): 1, x, y, x**2, xy, y**2 at each pixel."""
+    yy, xx = np.meshgrid(y, x, indexing="ij")
+    terms = [np.ones_like(xx), xx, yy, xx * xx, xx * yy, yy * yy]
+    return np.stack([term.ravel() for term in terms], axis=1)
