@@ -17,7 +17,7 @@ from numdraw.nn.layers import Array
 from numdraw.nn.network import Sequential
 
 WEIGHTS = "digits.npz"
-NO_DIGIT_PRIOR = 0.05  # how likely a part of a number is no digit, before it is looked at
+NO_DIGIT_PRIOR = 0.01  # how likely a part of a number is no digit, before it is looked at
 TINY = 1e-12
 VERSION_DIGITS = 8  # hexadecimal, of the file's SHA-256: enough to tell a team's weights apart
 
