@@ -1,6 +1,9 @@
 """What a report's page is put into: its HTML frame and its style sheet, for light and dark."""
 
+import base64
 from html import escape
+
+MOST_SHOWN = 200  # pictures of a kind; more are seen by nobody, and the page grows
 
 # The colours are public/css/page.css's: ink, and the red pencil.
 STYLE = """
@@ -102,6 +105,19 @@ def page(title: str, body: str) -> str:
 </main>
 </html>
 """
+
+
+def ink(png: bytes, alt: str) -> str:
+    """What the network saw of a drawing, as HTML.
+
+    Args:
+        png: 28 x 28.
+        alt: what it shows, in plain text.
+    """
+    return (
+        f'<img class="ink" width="56" height="56" alt="{escape(alt)}" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    )
 
 
 def figure(file: str, alt: str, caption: str, kind: str = "plot") -> str:

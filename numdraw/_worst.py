@@ -1,16 +1,15 @@
 """Sections of a report with pictures: what is no digit, and numbers; the worst cases first."""
 
-import base64
 from collections.abc import Callable
 from html import escape
 
 import numpy as np
 
+from numdraw._page import MOST_SHOWN, ink
 from numdraw.measured import Numbers, Others
 from numdraw.nn.layers import Array
 from numdraw.predictor import NumberPrediction
 
-MOST_SHOWN = 200  # pictures of a kind; more are seen by nobody, and the page grows
 HEIGHT = 64  # px of a number's picture
 MARGIN = 0.06  # around a number's picture, as a share of its size
 
@@ -26,7 +25,7 @@ def others_section(answers: Others, looks: Array, picture: Picture) -> str:
         picture: an image as PNG.
     """
     strict = answers.scores(looks).get("strict")
-    places = answers.mistakes()[:MOST_SHOWN]
+    mistakes = answers.mistakes()
     rest = np.flatnonzero(~answers.predictions.is_digit)
     sample = (
         rest[np.linspace(0, len(rest) - 1, min(len(rest), 60)).astype(int)] if len(rest) else []
@@ -41,17 +40,15 @@ def others_section(answers: Others, looks: Array, picture: Picture) -> str:
     predictions = answers.predictions
     taken, refused = (
         "\n".join(
-            f'<li><img class="ink" width="56" height="56" alt="{escape(answers.labels[place])}" '
-            f'src="data:image/png;base64,'
-            f'{base64.b64encode(picture(answers.images[place])).decode()}">'
+            f"<li>{ink(picture(answers.images[place]), answers.labels[place])}"
             f"<span>{escape(answers.labels[place])}</span>"
             f"<small>{f'a {predictions.digits[place]}, ' if predictions.is_digit[place] else ''}"
             f"{predictions.confidences[place]:.2f}</small></li>"
             for place in shown
         )
-        for shown in (places, sample)
+        for shown in (mistakes[:MOST_SHOWN], sample)
     )
-    count = len(answers.mistakes())
+    count = len(mistakes)
     return f"""<section>
 <h2>{escape(answers.source)}</h2>
 {figures}

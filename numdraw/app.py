@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -51,6 +51,8 @@ from numdraw.wsgi import (
 )
 
 Handler: TypeAlias = Callable[[Request], Response]
+
+_T = TypeVar("_T")
 
 MAX_LOGGED_PATH = 200  # characters
 
@@ -168,10 +170,7 @@ class App:
         if not isinstance(with_image, bool):
             raise HTTPError(422, f'"image" expected true or false, got {kind(with_image)}')
         _expect_keys(body, "strokes", "pixels")
-        try:
-            prediction = self._predictor.predict_number(body)
-        except DrawingError as error:
-            raise HTTPError(422, str(error)) from None
+        prediction = _drawn(self._predictor.predict_number, body)
         answer = _answer(prediction)
         answer["model"] = self._predictor.version
         if with_image:
@@ -182,10 +181,7 @@ class App:
     def _predict_number(self, request: Request) -> Response:
         body = read_json_object(request, MAX_LEGACY_BODY, flat=True)
         _expect_keys(body, "new_data")
-        try:
-            prediction = self._predictor.predict({"pixels": _square(body["new_data"])})
-        except DrawingError as error:
-            raise HTTPError(422, str(error)) from None
+        prediction = _drawn(self._predictor.predict, {"pixels": _square(body["new_data"])})
         answer = {
             "predicted_number": prediction.digit,
             "confidence": str(int(100 * prediction.confidence)),
@@ -254,6 +250,14 @@ def _square(data: Any) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
     if pixels.min() < 0 or pixels.max() > 1:
         raise HTTPError(422, '"new_data" expected numbers from 0 to 1, got one outside')
     return pixels.reshape(side, side) * 255
+
+
+def _drawn(read: Callable[[dict[str, Any]], _T], drawing: dict[str, Any]) -> _T:
+    """What `read` makes of a drawing; one that can't be read is a 422."""
+    try:
+        return read(drawing)
+    except DrawingError as error:
+        raise HTTPError(422, str(error)) from None
 
 
 def _answer(prediction: NumberPrediction) -> dict[str, Any]:

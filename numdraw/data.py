@@ -52,14 +52,6 @@ class Examples:
         """The examples at these indices, copied."""
         return Examples(self.images[indices], self.labels[indices], self.sha256)
 
-    def __add__(self, other: "Examples") -> "Examples":
-        """These and the others after them."""
-        return Examples(
-            np.concatenate([self.images, other.images]),
-            np.concatenate([self.labels, other.labels]),
-            self.sha256 | other.sha256,
-        )
-
 
 @dataclass(frozen=True)
 class Part:
@@ -84,7 +76,7 @@ class Part:
     def __add__(self, others: Examples) -> "Part":
         """These and all of the others after them."""
         added = np.arange(len(others)) + len(self.examples)
-        return Part(self.examples + others, np.concatenate([self.indices, added]))
+        return Part(join([self.examples, others]), np.concatenate([self.indices, added]))
 
 
 def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
@@ -157,10 +149,16 @@ def read_ink(pairs: Sequence[tuple[Path, Path]]) -> Examples:
     Raises:
         idx.IdxError, ValueError: as in `read_split`.
     """
-    examples = Examples(np.zeros((0, *INPUT), np.uint8), np.zeros(0, np.int64), {})
-    for pair in pairs:
-        examples += _read_pair(*pair, NO_DIGIT + 1)
-    return examples
+    return join([_read_pair(*pair, NO_DIGIT + 1) for pair in pairs])
+
+
+def join(parts: Sequence[Examples]) -> Examples:
+    """The examples of all parts, one after the other; there may be none."""
+    return Examples(
+        np.concatenate([np.zeros((0, *INPUT), np.uint8), *(part.images for part in parts)]),
+        np.concatenate([np.zeros(0, np.int64), *(part.labels for part in parts)]),
+        {name: digest for part in parts for name, digest in part.sha256.items()},
+    )
 
 
 def _read_pair(images_path: Path, labels_path: Path, classes: int) -> Examples:

@@ -177,7 +177,7 @@ def _result(
         result["scores"][MACRO] = macro_average([answers.scores for answers in digits])
     if others:
         looks: Array = np.concatenate([answers.predictions.looks for answers in digits])
-        result["not_digits"] = {each.source: each.scores(looks) for each in others}
+        result["not_digits"] = {each.source: each.scores(looks, intervals=True) for each in others}
         if len(others) > 1:
             strict = [s["strict"] for s in result["not_digits"].values() if "strict" in s]
             result["not_digits"][MACRO] = {"strict": macro_average(strict)}

@@ -41,6 +41,7 @@ from numdraw.models import CLASSES, NO_DIGIT
 from numdraw.nn.layers import Array
 from numdraw.nn.parallel import cores
 from numdraw.preprocess import LINE_WIDTH, SIDE, DrawingError, image_from_strokes
+from numdraw.segment import sampled
 
 GLYPHS, SCRIBBLES = 10_000, 20_000  # images
 BLOTS = 0.08  # the share of scribbles that are no lines
@@ -184,17 +185,10 @@ def _bent(points: Array, rng: np.random.Generator) -> Array:
 
 def _thinned(stroke: Stroke, kept: float, rng: np.random.Generator) -> Stroke:
     """Points here and there along the stroke, with both ends: a fast hand, or a slow device."""
-    stroke = _even(stroke, STEP)
+    stroke = sampled(stroke, step=STEP)
     chosen = rng.random(len(stroke)) < kept
     chosen[[0, -1]] = True
     return stroke[chosen]
-
-
-def _even(stroke: Stroke, step: float) -> Stroke:
-    """Points evenly along the stroke, about a step apart."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))])
-    at = np.linspace(0.0, along[-1], 2 + int(along[-1] / step))
-    return np.stack([np.interp(at, along, axis) for axis in stroke.T], axis=1)
 
 
 def _thickened(stroke: Stroke) -> Stroke:

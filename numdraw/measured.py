@@ -100,9 +100,7 @@ class Answers:
 
     def mistakes(self) -> Array:
         """The places of the wrong answers, the surest first."""
-        wrong = np.flatnonzero(~self.correct)
-        mistakes: Array = wrong[np.argsort(-self.confidences[wrong], kind="stable")]
-        return mistakes
+        return _surest_first(~self.correct, self.confidences)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
@@ -126,11 +124,12 @@ class Others:
         """(N,) booleans: whether a person could read it as a digit."""
         return np.array([label in LOOKALIKES for label in self.labels])
 
-    def scores(self, digits: Array) -> dict[str, Any]:
+    def scores(self, digits: Array, *, intervals: bool = False) -> dict[str, Any]:
         """How well these are told from digits, those that look like digits apart.
 
         Args:
             digits: (M,) the scores (`Predictions.looks`) of digits.
+            intervals: whether with the 95% intervals, which take far longer.
         """
         values: dict[str, Any] = {}
         for name, chosen in ("strict", ~self.alike), ("lookalikes", self.alike):
@@ -144,23 +143,21 @@ class Others:
                 "fpr95": false_positive_rate(digits, looks),
                 "confidence": float(confidences.mean()),
                 "taken": float(taken.mean()),
-                "intervals": {
+            }
+            if intervals:
+                values[name]["intervals"] = {
                     "auroc": bootstrap_interval(lambda part: auroc(digits, part), looks),
                     "fpr95": bootstrap_interval(
                         lambda part: false_positive_rate(digits, part), looks
                     ),
                     "confidence": bootstrap_interval(np.mean, confidences),
                     "taken": wilson_interval(int(taken.sum()), len(taken)),
-                },
-            }
+                }
         return values
 
     def mistakes(self) -> Array:
         """The places of what was taken for a digit and cannot be, the surest first."""
-        wrong = np.flatnonzero(self.predictions.is_digit & ~self.alike)
-        order = np.argsort(-self.predictions.confidences[wrong], kind="stable")
-        mistakes: Array = wrong[order]
-        return mistakes
+        return _surest_first(self.predictions.is_digit & ~self.alike, self.predictions.confidences)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,9 +204,14 @@ class Numbers:
 
     def mistakes(self) -> Array:
         """The places of the wrong answers, the surest first."""
-        wrong = np.flatnonzero(~self.correct)
-        mistakes: Array = wrong[np.argsort(-self.confidences[wrong], kind="stable")]
-        return mistakes
+        return _surest_first(~self.correct, self.confidences)
+
+
+def _surest_first(wrong: Array, confidences: Array) -> Array:
+    """The places where `wrong`, the most confident first; both are (N,)."""
+    places = np.flatnonzero(wrong)
+    ordered: Array = places[np.argsort(-confidences[places], kind="stable")]
+    return ordered
 
 
 def stacked(answers: Sequence[Prediction]) -> Predictions:

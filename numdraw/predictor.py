@@ -170,7 +170,6 @@ class Predictor:
         Raises:
             DrawingError: it is no drawing, is empty, or has more points or pixels than allowed.
         """
-        whole = preprocess.render(drawing)
         parts = preprocess.parts(drawing)
         pieces = segment.group(parts.points)
         runs = segment.runs(pieces)
@@ -178,7 +177,7 @@ class Predictor:
         for run in runs[:-1]:
             members = [i for piece in pieces[run.start : run.stop] for i in piece.members]
             rendered.append(parts.render(members))
-        rendered.append(whole)
+        rendered.append(parts.whole)
         readable = [index for index, image in enumerate(rendered) if image is not None]
         answers = dict(
             zip(
@@ -261,7 +260,7 @@ def _calibration(path: Path, meta: Mapping[str, Any]) -> Calibration:
             f"{path} expected calibration.temperature from {LOWEST} to {HIGHEST}, "
             f"got {temperature!r:.200}"
         )
-    if type(threshold) is not float or not (math.isfinite(threshold) or "threshold" not in values):
+    if "threshold" in values and not (type(threshold) is float and math.isfinite(threshold)):
         raise CheckpointError(
             f"{path} expected a finite number as calibration.threshold, got {threshold!r:.200}"
         )

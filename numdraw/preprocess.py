@@ -118,10 +118,12 @@ class Parts:
     """What a drawing can be cut into: its strokes, or its connected pixels.
 
     Attributes:
+        whole: the image of all.
         points: (SAMPLES, 2) points along each.
         render: the image of some of them, given their places; None where they are a dot.
     """
 
+    whole: Rendered
     points: list[Floats]
     render: Callable[[Sequence[int]], Rendered | None]
 
@@ -136,33 +138,39 @@ def parts(drawing: Any) -> Parts:
     if kind == "pixels":
         return _connected(ink)
     xy, ends = read_strokes(ink)
+    whole = _draw_strokes(xy, ends, LINE_WIDTH)
     strokes = np.split(xy, ends[:-1] + 1)
 
     def render_some(places: Sequence[int]) -> Rendered | None:
+        some = [strokes[place] for place in places]
         try:
-            return _render_strokes([strokes[place].tolist() for place in places])
+            return _draw_strokes(np.concatenate(some), np.cumsum([*map(len, some)]) - 1, LINE_WIDTH)
         except DrawingError:
             return None
 
-    return Parts([sampled(stroke) for stroke in strokes], render_some)
+    return Parts(whole, [sampled(stroke) for stroke in strokes], render_some)
 
 
 def _connected(pixels: Any) -> Parts:
     ink = on_empty_ground(read_pixels(pixels))
+    whole = _draw_pixels(ink)
     labels, points = components(ink > float(ink.max()) / 4)
 
     def render_some(places: Sequence[int]) -> Rendered | None:
         chosen = np.isin(labels, np.asarray(places) + 1)
         try:
-            return _render_pixels(np.where(chosen, ink, np.float32(0)))
+            return _draw_pixels(np.where(chosen, ink, np.float32(0)))
         except DrawingError:
             return None
 
-    return Parts(points, render_some)
+    return Parts(whole, points, render_some)
 
 
 def _render_strokes(strokes: Any, line_width: float = LINE_WIDTH) -> Rendered:
-    xy, ends = read_strokes(strokes)
+    return _draw_strokes(*read_strokes(strokes), line_width)
+
+
+def _draw_strokes(xy: Floats, ends: NDArray[np.intp], line_width: float) -> Rendered:
     low, high = xy.min(axis=0), xy.max(axis=0)
     extent = float((high - low).max())
     if extent <= MIN_EXTENT * max(1.0, float(np.abs(xy).max())):
@@ -179,7 +187,10 @@ def _render_strokes(strokes: Any, line_width: float = LINE_WIDTH) -> Rendered:
 
 
 def _render_pixels(pixels: Any) -> Rendered:
-    ink = on_empty_ground(read_pixels(pixels))
+    return _draw_pixels(on_empty_ground(read_pixels(pixels)))
+
+
+def _draw_pixels(ink: NDArray[np.float32]) -> Rendered:
     peak = float(ink.max())
     if peak < MIN_INK:
         raise DrawingError(

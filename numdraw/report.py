@@ -11,7 +11,6 @@ All is drawn before anything is written, and index.html is written last. Other f
 are left alone. The plots need matplotlib: pip install 'numdraw[report]'.
 """
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from numdraw import models
-from numdraw._page import figure, page
+from numdraw._page import MOST_SHOWN, figure, ink, page
 from numdraw._worst import numbers_section, others_section
 from numdraw.measured import Answers, Numbers, Others
 from numdraw.metrics import wilson_interval
@@ -31,7 +30,6 @@ from numdraw.nn.layers import Array
 from numdraw.predictor import Predictor
 
 INDEX = "index.html"
-MOST_MISTAKES = 200  # shown for each set of images; more are seen by nobody, and the page grows
 MOST_CONFUSIONS = 5  # named in words
 ENDLESS = 1e12  # no training has such an epoch or loss; an axis could not show it
 CURVES = ("loss", "validation_loss", "validation_error")
@@ -241,14 +239,13 @@ def _mistakes(plots: ModuleType, answers: Answers) -> str:
     count, total = len(places), len(answers.labels)
     if not count:
         return f"<h3>Mistakes</h3>\n<p>None in {total:,} digits.</p>"
-    shown = f"the {MOST_MISTAKES} surest shown" if count > MOST_MISTAKES else "all shown"
+    shown = f"the {MOST_SHOWN} surest shown" if count > MOST_SHOWN else "all shown"
     tiles = []
-    for place in places[:MOST_MISTAKES]:
+    for place in places[:MOST_SHOWN]:
         label, digit = answers.labels[place], answers.digits[place]
-        image = base64.b64encode(plots.digit(answers.images[place])).decode()
+        image = ink(plots.digit(answers.images[place]), f"image {place}, a {label}")
         tiles.append(
-            f'<li><img class="ink" width="56" height="56" alt="image {place}, a {label}" '
-            f'src="data:image/png;base64,{image}">'
+            f"<li>{image}"
             f'<span>{label} read as <b class="wrong">{digit}</b></span>'
             f"<small>{_sureness(answers.confidences[place])}, #{place}</small></li>"
         )

@@ -68,11 +68,11 @@ class Run:
     stop: int
 
 
-def sampled(stroke: Array) -> Array:
-    """SAMPLES points along a stroke (N, 2), evenly."""
-    steps = np.hypot(*np.diff(stroke, axis=0).T)
-    along = np.concatenate([[0.0], np.cumsum(steps)])
-    at = np.linspace(0.0, along[-1], SAMPLES)
+def sampled(stroke: Array, *, step: float | None = None) -> Array:
+    """Points evenly along a stroke (N, 2): SAMPLES of them, or as many as are a step apart."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))])
+    count = SAMPLES if step is None else 2 + int(along[-1] / step)
+    at = np.linspace(0.0, along[-1], count)
     return np.stack([np.interp(at, along, axis) for axis in stroke.T], axis=1)
 
 

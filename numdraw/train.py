@@ -43,6 +43,7 @@ from numdraw.data import (
     data_folder,
     find_ink,
     find_split,
+    join,
     read_ink,
     read_split,
     source_of,
@@ -127,10 +128,10 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
     used = {"mnist": len(train)}
     if options.ink:
-        for files in find_ink(folder, "train"):
-            ink = read_ink([files])
-            train, used[source_of(files)] = train + ink, len(ink)
-        valid += read_ink(find_ink(folder, "valid"))
+        ink = {source_of(files): read_ink([files]) for files in find_ink(folder, "train")}
+        used |= {source: len(its) for source, its in ink.items()}
+        train += join(list(ink.values()))
+        valid = join([valid, read_ink(find_ink(folder, "valid"))])
     ranks.expect_same(
         "training files, numdraw and NumPy",
         json.dumps([train.examples.sha256 | valid.sha256, __version__, np.__version__]).encode(),
