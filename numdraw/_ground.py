@@ -1,15 +1,17 @@
 """Brings a picture's ground to 0: dark ink on light paper, chalk on a board, uneven light.
 
-A ground that is not empty is taken for a smooth surface, of second order in x and y. It is fitted
-to the pixels by least squares again and again, each time to those that lie near it, so that lines
-no longer count. Ink is what stands out from it to one side: to that with the more.
+A ground that is not empty is taken for a smooth surface, of second order in x and y. First a
+plane is fitted to the pixels with the least sum of distances, which lines pull at little, and then
+the surface by least squares again and again, each time to those that lie near it, so that lines no
+longer count. Ink is what stands out from it to one side: to that with the more.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 CLEAN = 16.0  # of 255, the most of a pixel of an empty ground
-RIM, SHARE = 0.9, 0.4  # how much of the rim, or of the picture, is clean where the ground is empty
+RIM, SHARE = 0.6, 0.4  # how much of the rim, or of the picture, is clean where the ground is empty
+RIM_WEIGHT = 0.5  # of the rim beside the whole picture's, which may be half ink
 SIDE = 64  # the surface is fitted to about so many rows and columns
 ROUNDS = 8
 NEAR = 2.5  # standard deviations of the noise, within which a pixel counts as ground
@@ -45,13 +47,20 @@ def _surface(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     rows, columns = (slice(None, None, -(-size // SIDE)) for size in pixels.shape)
     basis = _basis(x[columns], y[rows])
     values = pixels[rows, columns].ravel().astype(np.float64)
-    near = np.ones(len(values), bool)
+    rim = np.ones((len(y[rows]), len(x[columns])), bool)
+    rim[1:-1, 1:-1] = False
+    weight = 1 + RIM_WEIGHT * rim.ravel() / rim.mean()
+    away = np.ones(len(values))
+    for _ in range(ROUNDS):  # a distance's square, weighed by 1 / distance, is the distance
+        scale = np.sqrt(weight / np.maximum(away, LEAST_NOISE))
+        plane = np.linalg.lstsq(basis[:, :3] * scale[:, None], values * scale)[0]
+        away = np.abs(values - basis[:, :3] @ plane)
     for _ in range(ROUNDS):
-        weights = np.linalg.lstsq(basis[near], values[near])[0]
-        away = np.abs(values - basis @ weights)
         # the median of a normal law's absolute values is 0.6745 standard deviations
         noise = max(float(np.median(away)) / 0.6745, LEAST_NOISE)
         near = away < NEAR * noise
+        weights = np.linalg.lstsq(basis[near], values[near])[0]
+        away = np.abs(values - basis @ weights)
     ground = (_basis(x, y) @ weights).reshape(height, width).astype(np.float32)
     return ground, noise
 

@@ -60,10 +60,12 @@ class Part:
     Attributes:
         examples: all of them.
         indices: (N,), which of them are the part.
+        in_turns: how many of these, the last, need not come in every epoch.
     """
 
     examples: Examples
     indices: Array
+    in_turns: int = 0
 
     def __len__(self) -> int:
         """N."""
@@ -74,9 +76,13 @@ class Part:
         return self.examples.take(self.indices[indices])
 
     def __add__(self, others: Examples) -> "Part":
-        """These and all of the others after them."""
+        """These and all of the others after them, which need not come in every epoch."""
         added = np.arange(len(others)) + len(self.examples)
-        return Part(join([self.examples, others]), np.concatenate([self.indices, added]))
+        return Part(
+            join([self.examples, others]),
+            np.concatenate([self.indices, added]),
+            self.in_turns + len(others),
+        )
 
 
 def data_folder(given: str | os.PathLike[str] | None = None) -> Path:

@@ -140,7 +140,7 @@ class Progress:
         seconds_per_step = self.seconds() / steps
         left = training.batches * training.options.epochs - training.optimizer.steps
         minutes, seconds = divmod(round(left * seconds_per_step), 60)
-        images = len(training.train) / training.batches / seconds_per_step
+        images = training.images / training.batches / seconds_per_step
         self.say(
             f"epoch {entry['epoch']:.0f}/{training.options.epochs}  loss {entry['loss']:.4f}  "
             f"validation error {entry['validation_error']:.2%} "

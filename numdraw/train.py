@@ -154,8 +154,9 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
         ranks.way_on = _way_on(args, ranks)
         progress = Progress(training, team=team, quiet=args.quiet or ranks.rank > 0, log=log)
         progress.say(training.network.summary())
+        an_epoch = f"{training.images:,} of them an epoch, " if train.in_turns else ""
         progress.say(
-            f"{len(train):,} images to train on, {len(valid):,} to validate on; "
+            f"{len(train):,} images to train on, {an_epoch}{len(valid):,} to validate on; "
             f"{', '.join(f'{source} {count:,}' for source, count in used.items())}"
         )
         progress.say(

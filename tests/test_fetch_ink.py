@@ -32,6 +32,7 @@ def fetch_ink(
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--ink"])
     monkeypatch.delenv("NUMDRAW_DRAWINGS", raising=False)
     monkeypatch.delenv("NUMDRAW_INK_MIRRORS", raising=False)
+    monkeypatch.setenv("NUMDRAW_INK_HOMES", "http://127.0.0.1:1/")
     return fetch_data
 
 

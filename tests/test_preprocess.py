@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from numdraw._ground import on_empty_ground
 from numdraw.drawings import read_drawings
 from numdraw.preprocess import (
     DrawingError,
@@ -353,6 +354,38 @@ def test_the_ground_makes_little_difference(how: str, canvas: int, pen: int) -> 
     pixels = paint(SEVEN, canvas, pen)
     difference = image_from_pixels(as_photographed(pixels, how)) - image_from_pixels(pixels)
     assert np.abs(difference).mean() < 0.02
+
+
+def cut_out(pixels: Array, margin: int) -> Array:
+    """The ink's box and so many pixels around it."""
+    y, x = np.nonzero(pixels)
+    cut: Array = np.pad(pixels[y.min() : y.max() + 1, x.min() : x.max() + 1], margin)
+    return cut
+
+
+@pytest.mark.parametrize("how", ["inverted", "paper", "board"])
+@pytest.mark.parametrize("digit", ["0", "2", "8"])
+def test_a_picture_that_is_a_quarter_ink_keeps_its_ground(how: str, digit: str) -> None:
+    pixels = cut_out(paint(DIGITS[digit], 90, 6), 3)
+    assert (pixels > 0).mean() > 0.22
+    difference = image_from_pixels(as_photographed(pixels, how)) - image_from_pixels(pixels)
+    assert np.abs(difference).mean() < 0.03
+
+
+@pytest.mark.parametrize("how", ["inverted", "paper", "board"])
+@pytest.mark.parametrize("digit", ["1", "6", "7"])
+def test_a_picture_that_is_nearly_half_ink_keeps_it_too(how: str, digit: str) -> None:
+    pixels = cut_out(paint(DIGITS[digit], 40, 6), 2)
+    assert 0.4 < (pixels > 0).mean() < 0.5
+    difference = image_from_pixels(as_photographed(pixels, how)) - image_from_pixels(pixels)
+    assert np.abs(difference).mean() < 0.04
+
+
+@pytest.mark.parametrize("digit", ["3", "4", "6"])
+def test_ink_up_to_the_edges_of_a_tiny_picture_is_no_ground(digit: str) -> None:
+    pixels = cut_out(paint(DIGITS[digit], 15, 2), 0).astype(np.float32)
+    assert pixels.shape == (9, 7)
+    assert on_empty_ground(pixels) is pixels
 
 
 @pytest.mark.parametrize("how", ["inverted", "paper", "board"])

@@ -91,6 +91,7 @@ def running(mirror: Mirror) -> Iterator[Mirror]:
 def fetch_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """scripts/fetch-data as a module that wants one small file and does not pause."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     loader = SourceFileLoader("fetch_data", str(ROOT / "scripts" / "fetch-data"))
     spec = importlib.util.spec_from_loader("fetch_data", loader)
     assert spec is not None
@@ -281,7 +282,8 @@ def test_a_damaged_gz_put_there_by_hand_is_kept_and_named(
 def test_fetch_data_as_a_command_says_where_the_files_are(tmp_path: Path) -> None:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
-    shutil.copy(ROOT / "scripts" / "fetch-data", scripts)
+    for name in ("fetch-data", "ink_homes.py"):
+        shutil.copy(ROOT / "scripts" / name, scripts)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "SHA256SUMS").write_text(f"{DIGEST}  {NAME}\n")
     with running(Mirror({NAME + ".gz": PACKED})) as mirror:

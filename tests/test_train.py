@@ -76,7 +76,8 @@ def test_other_ink_is_used_told_and_recorded(
         *(100, 30, 30)
     ]
     shown = capsys.readouterr().err
-    assert "680 images to train on, 160 to validate on; mnist 500, hand 90, house 90\n" in shown
+    assert "680 images to train on, 560 of them an epoch, 160 to validate on; " in shown
+    assert "; mnist 500, hand 90, house 90\n" in shown
     assert re.search(r"\nno digit: AUROC \d+\.\d\d%, FPR at 95% TPR", shown)
 
 

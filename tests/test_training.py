@@ -102,6 +102,27 @@ def test_nothing_is_averaged_where_averaging_is_0(made_data: Path) -> None:
     assert result.averaged is result.network
 
 
+@pytest.mark.parametrize("count", [1, 90, 91])
+def test_other_ink_takes_turns(made_data: Path, count: int) -> None:
+    """Every image of MNIST's in each epoch; of other ink a third, and all of it in three."""
+    mnist, valid = split_validation(read_split(made_data, "train"), 100, rng=OPTIONS.split_rng())
+    ink = mnist.examples.take(np.arange(count))
+    result = Training(replace(OPTIONS, epochs=6), mnist + ink, valid, team=Team(1))
+    third = -(-count // 3)
+    assert result.images == len(mnist) + third
+    epochs = []
+    for epoch in range(6):
+        result.epoch = epoch
+        result._set_order()
+        shown = np.sort(result._order)
+        assert shown[: len(mnist)].tolist() == list(range(len(mnist)))
+        assert len(np.unique(shown[len(mnist) :])) == third
+        epochs.append(shown[len(mnist) :])
+    for turns in epochs[:3], epochs[3:]:
+        assert set(np.concatenate(turns)) == set(range(len(mnist), len(mnist) + count))
+    assert count == 1 or epochs[0].tolist() != epochs[3].tolist()
+
+
 def test_every_recipe_builds_its_architecture(made_data: Path) -> None:
     for name, options in RECIPES.items():
         assert options.recipe == name
