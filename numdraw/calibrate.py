@@ -18,7 +18,7 @@ from numdraw.models import CLASSES, NO_DIGIT
 from numdraw.nn.layers import Array
 
 LOWEST, HIGHEST = 0.05, 20.0  # a temperature outside says that something else is wrong
-REFUSED = 0.005  # the share of validation digits that may be taken for no digit
+REFUSED = 0.003  # the share of validation digits that may be taken for no digit
 
 
 @dataclass(frozen=True)

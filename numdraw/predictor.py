@@ -18,6 +18,7 @@ from numdraw.nn.network import Sequential
 
 WEIGHTS = "digits.npz"
 NO_DIGIT_PRIOR = 0.01  # how likely a part of a number is no digit, before it is looked at
+NO_DIGIT_WEIGHT = 0.2  # of "no digit" in a number's confidence: beside other digits it is rarer
 TINY = 1e-12
 VERSION_DIGITS = 8  # hexadecimal, of the file's SHA-256: enough to tell a team's weights apart
 
@@ -192,9 +193,10 @@ class Predictor:
             scores[index] = math.log(max(answer.confidence + nothing, TINY))
         chosen, share = segment.choose(pieces, runs, scores)
         digits = [answers[index] for index in chosen]
+        weight = NO_DIGIT_WEIGHT if len(digits) > 1 else 1.0
         return NumberPrediction(
             number="".join(str(digit.digit) for digit in digits),
-            confidence=share * math.prod(digit.confidence for digit in digits),
+            confidence=share * math.prod(_weighed(digit, weight) for digit in digits),
             digits=digits,
             whole=answers[len(runs) - 1],
         )
@@ -243,6 +245,12 @@ class Predictor:
             looks=looks,
             probabilities=probabilities,
         )
+
+
+def _weighed(digit: Prediction, weight: float) -> float:
+    """The confidence in a digit if "no digit" were less probable, by the factor `weight`."""
+    any_digit = float(digit.probabilities.sum())
+    return digit.confidence / max(any_digit + weight * (1.0 - any_digit), TINY)
 
 
 def weights_file(path: str | os.PathLike[str] | None = None) -> Path:

@@ -31,7 +31,7 @@ LOWNESS = 0.45  # of the logarithm of a digit's height as a share of the line's
 INSIDE, TOUCH = 0.75, 0.06  # how much of a stroke's width lies over another, and how near they come
 CUT_BIAS, CUT_GAP, CUT_DISTANCE = -0.5, 8.0, 15.0  # on numbers put together of drawn digits
 MOST_ODDS = 4.0  # nats, for or against; the rest is for the reader to say
-SHARPNESS = 2.5  # of the share: makes confidence in numbers mean what it says
+SHARPNESS = 2.0  # of the share: makes confidence in numbers mean what it says
 
 NEIGHBOURS = 3  # pieces on each side of a border whose distances count
 SAMPLES = 48  # points of a part that distances are measured between

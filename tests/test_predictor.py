@@ -94,7 +94,24 @@ def test_a_number_is_read_digit_by_digit(predictor: Predictor) -> None:
     assert [digit.box for digit in answer.digits] == [
         (10, 10, 60, 90), (90, 10, 90, 90), (130, 10, 180, 90)
     ]  # fmt: skip  # shorter so
-    assert 0 < answer.confidence <= np.prod([digit.confidence for digit in answer.digits])
+    if_digits = [digit.confidence / digit.probabilities.sum() for digit in answer.digits]
+    assert 0 < answer.confidence <= np.prod(if_digits)
+
+
+def test_beside_other_digits_no_digit_is_less_probable(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooked = [[[5, 60], [40, 5], [45, 90], [5, 88]]]  # might be a 1, a 7, a 2 or nothing
+    drawing = [*SEVEN, *moved(hooked, 90)]
+    answer = predictor.predict_number(drawing)
+    assert len(answer.number) == 2
+    assert any(digit.probabilities.sum() < 0.999 for digit in answer.digits)
+    monkeypatch.setattr("numdraw.predictor.NO_DIGIT_WEIGHT", 1.0)
+    alone = predictor.predict_number(drawing)
+    assert alone.number == answer.number
+    assert alone.confidence < answer.confidence
+    product = np.prod([digit.confidence for digit in alone.digits])
+    assert alone.confidence <= product * (1 + 1e-9)
 
 
 def test_the_order_of_strokes_does_not_matter(predictor: Predictor) -> None:
