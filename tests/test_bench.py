@@ -158,3 +158,35 @@ def test_a_plot_without_accuracy_is_refused(tmp_path: Path) -> None:
     done = bench("train", "--plot", tmp_path / "time.svg")
     assert done.returncode == 2
     assert "--plot expected --accuracy, got it alone" in done.stderr
+
+
+def test_scores_compares_all_ways(made_data: Path, tmp_path: Path) -> None:
+    """On a few drawings: a line and a circle are told from crosses by what numdraw uses."""
+    circle = [[50 * math.cos(k / 4), 50 * math.sin(k / 4)] for k in range(26)]
+    digits = [
+        {"label": "1", "strokes": [[[50 + tilt, 0], [50, 100]]]} for tilt in range(-10, 15, 5)
+    ] + [{"label": "0", "strokes": [circle]}]
+    others = [
+        {"label": "cross", "strokes": [[[0, k], [90, 90]], [[90, 0], [0, 90]], [[0, 50], [90, 50]]]}
+        for k in range(0, 40, 5)
+    ]
+    for name, lines in ("digits", digits), ("others", others):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    done = subprocess.run(
+        [
+            ROOT / "scripts" / "bench", "scores", "--data", made_data,
+            "--json", tmp_path / "a.json",
+            "--drawings", tmp_path / "digits.jsonl", "--not-digits", tmp_path / "others.jsonl",
+        ],
+        env={**os.environ, "NUMDRAW_VENV": sys.prefix},
+        capture_output=True, text=True, timeout=LATE,
+    )  # fmt: skip  # shorter so
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "6 digits, 8 that are none" in done.stdout
+    found = json.loads((tmp_path / "a.json").read_text())
+    ways = {"confidence", "likeliest of ten", "energy", "no digit", "log odds"}
+    ways |= {"distance", "relative"}
+    assert ways <= found.keys()
+    assert all(0 <= found[way]["auroc"] <= 1 for way in ways)
+    assert found["log odds"] == found["log odds"] | {"auroc": 1.0, "fpr95": 0.0}
