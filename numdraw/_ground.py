@@ -1,9 +1,10 @@
 """Brings a picture's ground to 0: dark ink on light paper, chalk on a board, uneven light.
 
-A ground that is not empty is taken for a smooth surface, of second order in x and y. First a
-plane is fitted to the pixels with the least sum of distances, which lines pull at little, and then
-the surface by least squares again and again, each time to those that lie near it, so that lines no
-longer count. Ink is what stands out from it to one side: to that with the more.
+A ground that is not empty is taken for a smooth surface, of second order in x and y. First a plane
+is fitted with the least sum of absolute differences, the rim counting more: lines pull at it
+little. Then the surface is fitted by least squares again and again, each time to the pixels that
+lie near it, so that lines no longer count. Ink is what stands out from it to one side: to that with
+the more.
 """
 
 import numpy as np
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 CLEAN = 16.0  # of 255, the most of a pixel of an empty ground
 RIM, SHARE = 0.6, 0.4  # how much of the rim, or of the picture, is clean where the ground is empty
-RIM_WEIGHT = 0.5  # of the rim beside the whole picture's, which may be half ink
+RIM_WEIGHT = (
+    0.5  # what the rim counts beyond its own pixels, as a share of all: it is mostly ground
+)
 SIDE = 64  # the surface is fitted to about so many rows and columns
 ROUNDS = 8
 NEAR = 2.5  # standard deviations of the noise, within which a pixel counts as ground
@@ -41,15 +44,19 @@ def on_empty_ground(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _surface(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    """(H, W): the ground, and the standard deviation of the noise on it."""
+    """(H, W): the ground, and the standard deviation of the noise on it.
+
+    Source: of the plane, Holland and Welsch, "Robust Regression Using Iteratively Reweighted
+    Least-Squares", 1977.
+    """
     height, width = pixels.shape
     y, x = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
     rows, columns = (slice(None, None, -(-size // SIDE)) for size in pixels.shape)
     basis = _basis(x[columns], y[rows])
     values = pixels[rows, columns].ravel().astype(np.float64)
-    rim = np.ones((len(y[rows]), len(x[columns])), bool)
-    rim[1:-1, 1:-1] = False
-    weight = 1 + RIM_WEIGHT * rim.ravel() / rim.mean()
+    on_rim = np.ones((len(y[rows]), len(x[columns])), bool)
+    on_rim[1:-1, 1:-1] = False
+    weight = 1 + RIM_WEIGHT * on_rim.ravel() / on_rim.mean()
     away = np.ones(len(values))
     for _ in range(ROUNDS):  # a distance's square, weighed by 1 / distance, is the distance
         scale = np.sqrt(weight / np.maximum(away, LEAST_NOISE))
@@ -59,9 +66,9 @@ def _surface(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         # the median of a normal law's absolute values is 0.6745 standard deviations
         noise = max(float(np.median(away)) / 0.6745, LEAST_NOISE)
         near = away < NEAR * noise
-        weights = np.linalg.lstsq(basis[near], values[near])[0]
-        away = np.abs(values - basis @ weights)
-    ground = (_basis(x, y) @ weights).reshape(height, width).astype(np.float32)
+        surface = np.linalg.lstsq(basis[near], values[near])[0]
+        away = np.abs(values - basis @ surface)
+    ground = (_basis(x, y) @ surface).reshape(height, width).astype(np.float32)
     return ground, noise
 
 

@@ -60,7 +60,8 @@ class Part:
     Attributes:
         examples: all of them.
         indices: (N,), which of them are the part.
-        in_turns: how many of these, the last, need not come in every epoch.
+        in_turns: how many of these, at the end, take turns: an epoch has a share of them; see
+            `training.INK_EPOCHS`.
     """
 
     examples: Examples
@@ -76,7 +77,7 @@ class Part:
         return self.examples.take(self.indices[indices])
 
     def __add__(self, others: Examples) -> "Part":
-        """These and all of the others after them, which need not come in every epoch."""
+        """These and all of the others after them; the others take turns."""
         added = np.arange(len(others)) + len(self.examples)
         return Part(
             join([self.examples, others]),

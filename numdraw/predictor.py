@@ -18,7 +18,7 @@ from numdraw.nn.network import Sequential
 
 WEIGHTS = "digits.npz"
 NO_DIGIT_PRIOR = 0.01  # how likely a part of a number is no digit, before it is looked at
-NO_DIGIT_WEIGHT = 0.2  # of "no digit" in a number's confidence: beside other digits it is rarer
+NO_DIGIT_WEIGHT = 0.2  # times the probability of "no digit", in numbers of several digits
 TINY = 1e-12
 VERSION_DIGITS = 8  # hexadecimal, of the file's SHA-256: enough to tell a team's weights apart
 
@@ -54,7 +54,8 @@ class NumberPrediction:
 
     Attributes:
         number: the digits, left to right: "2026".
-        confidence: the probability that they all are right, and are all there is, in [0, 1].
+        confidence: the probability that they all are right, and are all there is, in [0, 1]; for
+            several digits "no digit" is less probable, so it may exceed the product of theirs.
         digits: each of them; a box is in the drawing's own coordinates.
         whole: what the drawing was read as if it were one digit.
     """
@@ -248,7 +249,7 @@ class Predictor:
 
 
 def _weighed(digit: Prediction, weight: float) -> float:
-    """The confidence in a digit if "no digit" were less probable, by the factor `weight`."""
+    """The confidence in a digit with the probability of "no digit" times `weight`, normalised."""
     any_digit = float(digit.probabilities.sum())
     return digit.confidence / max(any_digit + weight * (1.0 - any_digit), TINY)
 

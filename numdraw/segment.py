@@ -31,7 +31,7 @@ LOWNESS = 0.45  # of the logarithm of a digit's height as a share of the line's
 INSIDE, TOUCH = 0.75, 0.06  # how much of a stroke's width lies over another, and how near they come
 CUT_BIAS, CUT_GAP, CUT_DISTANCE = -0.5, 8.0, 15.0  # on numbers put together of drawn digits
 MOST_ODDS = 4.0  # nats, for or against; the rest is for the reader to say
-SHARPNESS = 2.0  # of the share: makes confidence in numbers mean what it says
+SHARPNESS = 2.0  # times each way's sum, in the share: so confidence in numbers means what it says
 
 NEIGHBOURS = 3  # pieces on each side of a border whose distances count
 SAMPLES = 48  # points of a part that distances are measured between
@@ -194,9 +194,9 @@ def choose(
         scores: (len(all_runs),) the log of how probable each is a digit; -inf where it can be none.
 
     Returns:
-        The indices of the chosen runs, left to right, and the share of this way among all, in
-        [0, 1]. Where they are more than MAX_DIGITS, or nothing can be a digit, the whole drawing
-        is the only one.
+        The indices of the chosen runs, left to right, and the share of this way among all, by the
+        softmax of SHARPNESS times the sums. Where they are more than MAX_DIGITS, or nothing can be
+        a digit, the whole drawing is the only one.
     """
     n = len(pieces)
     low, high = np.array([p.low for p in pieces]), np.array([p.high for p in pieces])

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         const="fast",
         help="a smaller convnet, for fewer epochs",
     )
-    add("--epochs", type=_positive, help=f"passes over the images ({defaults.epochs})")
+    add("--epochs", type=_positive, help=f"passes over MNIST's images ({defaults.epochs})")
     add("--batch-size", type=_positive, help=f"images a step ({defaults.batch_size})")
     add("--lr", type=_learning_rate, help=f"the highest learning rate ({defaults.lr})")
     add("--seed", type=_seed, help=f"of every random number ({defaults.seed})")

@@ -24,9 +24,9 @@ from numdraw.nn.team import Team
 # stream, and where in the training it is. So they do not depend on workers or on interruptions.
 SPLIT, PARAMETERS, ORDER, MICRO_BATCHES, TURNS = range(5)
 
-# An epoch has all of MNIST's training images and a third of the other ink, the next epoch another
-# third. Some shapes mean one digit to MNIST's writers and another to other people: with as much of
-# the others' ink as of theirs the network would misread more of theirs.
+# Epochs in which the other ink comes once; each has all of MNIST's images. Some shapes mean one
+# digit to MNIST's writers and another to other people: all of that ink in each epoch makes the
+# network misread more of MNIST's. See weights/README.md.
 INK_EPOCHS = 3
 
 ENTRY = {"epoch", "loss", "validation_loss", "validation_error"}  # of the history
@@ -43,7 +43,7 @@ class Options:
     Attributes:
         recipe: what it is a variation of: a name in `RECIPES`.
         arch: the architecture's name; see `models`.
-        epochs: passes over MNIST's training images; see INK_EPOCHS.
+        epochs: passes over MNIST's images; other ink comes once in INK_EPOCHS of them.
         batch_size: images a step.
         lr: the highest learning rate of the one-cycle schedule.
         seed: of every random number.
@@ -183,7 +183,7 @@ class Training:
         network: as trained so far.
         averaged: what is validated and kept: the running average of the network's parameters over
             the steps, or the network itself where nothing is averaged.
-        images: an epoch.
+        images: how many an epoch has.
         epoch: epochs finished.
         batch: batches done of the epoch under way, of `batches` an epoch.
         history: a dict an epoch: "epoch", "loss", "validation_loss" (nats), "validation_error".
@@ -225,8 +225,8 @@ class Training:
             weight_decay=options.weight_decay,
             team=team,
         )
-        self._in_turns = math.ceil(train.in_turns / INK_EPOCHS)  # an epoch
-        self.images = len(train) - train.in_turns + self._in_turns
+        self._turn = math.ceil(train.in_turns / INK_EPOCHS)  # images that take turns, an epoch
+        self.images = len(train) - train.in_turns + self._turn
         self.batches = math.ceil(self.images / options.batch_size)
         steps = self.batches * options.epochs
         self.schedule = OneCycle(options.lr, steps, warmup=int(options.warmup * steps))
@@ -449,15 +449,13 @@ class Training:
         )
 
     def _set_order(self) -> None:
-        """Which images the epoch has, and in which order; those that take turns are shuffled."""
-        count, epoch = self.train.in_turns, self.epoch
-        others = np.zeros(0, np.int64)
-        if count:
-            shuffled = self.options.rng(TURNS, epoch // INK_EPOCHS).permutation(count)
-            turn = np.arange(self._in_turns) + self._in_turns * (epoch % INK_EPOCHS)
-            others = len(self.train) - count + shuffled.take(turn, mode="wrap")
-        always = np.arange(len(self.train) - count)
-        self._order = self.options.rng(ORDER, epoch).permutation(np.concatenate([always, others]))
+        """Draw which images the epoch has, and their order."""
+        common, epoch = len(self.train) - self.train.in_turns, self.epoch
+        shuffled = self.options.rng(TURNS, epoch // INK_EPOCHS).permutation(self.train.in_turns)
+        turn = np.arange(self._turn) + self._turn * (epoch % INK_EPOCHS)
+        others = common + shuffled.take(turn, mode="wrap")  # the first fill up the last turn
+        chosen = np.concatenate([np.arange(common), others])
+        self._order = self.options.rng(ORDER, epoch).permutation(chosen)
 
 
 def _outputs(train: Part) -> int:

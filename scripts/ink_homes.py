@@ -5,15 +5,16 @@
     omniglot-symbols  Omniglot's strokes: a file a drawing, x, y and time a line, y up
     quickdraw-shapes  Quick, Draw!'s raw drawings: a file of JSON lines a thing
 
-An archive counts only with the SHA-256 that it is known by, and only when it holds as many drawings
-of as many hands as it should. Quick, Draw!'s files are far too large to be checked whole: the first
-drawings of each are read, and they are held to be drawings of that thing.
+An archive counts only with its SHA-256, and as many drawings of as many people as it should hold.
+Quick, Draw!'s files are too large for that: only the first drawings of each are read, and each must
+name that thing.
 """
 
 import io
 import json
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -31,7 +32,7 @@ THINGS = (
     *("paper clip", "smiley face", "snake", "snowman", "square", "squiggle", "stairs", "star"),
     *("string bean", "triangle", "zigzag"),
 )
-SKETCHES = 42  # of each thing
+SKETCHES = 42  # of each thing: 1,134; the shipped weights' file has 1,136
 SKETCHES_HOME = "https://storage.googleapis.com/quickdraw_dataset/full/raw/"
 
 
@@ -57,7 +58,7 @@ class Archive:
     drawings: int
     writers: int
 
-    def all(self, content: bytes) -> list[Drawing]:
+    def drawings_in(self, content: bytes) -> list[Drawing]:
         """The drawings of the file's content.
 
         Raises:
@@ -66,7 +67,9 @@ class Archive:
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as file:
                 found = list(self.read(file))
-        except (zipfile.BadZipFile, KeyError, IndexError, ValueError, OSError) as error:
+        except HomeError:
+            raise
+        except (zipfile.BadZipFile, zlib.error, KeyError, IndexError, ValueError) as error:
             raise HomeError(
                 f"{self.address} expected a zip file of drawings, got {error}"
             ) from error
@@ -82,9 +85,10 @@ class Archive:
 def pendigits(file: zipfile.ZipFile) -> Iterator[Drawing]:
     """The digits of the 30 training writers."""
     packed = file.read("pendigits-orig.tra.Z")  # of compress: gzip unpacks it, Python does not
-    done = subprocess.run(["gzip", "-dc"], input=packed, capture_output=True, check=False)
-    if done.returncode:
-        raise HomeError(f"gzip -dc expected to unpack pendigits-orig.tra.Z, got {done.stderr!r}")
+    try:
+        done = subprocess.run(["gzip", "-dc"], input=packed, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise HomeError(f"gzip -dc expected to unpack pendigits-orig.tra.Z, got {error}") from error
     drawing: Drawing = {}
     for line in done.stdout.decode("ascii", "replace").splitlines():
         words = line.split()
@@ -130,7 +134,7 @@ def uji(file: zipfile.ZipFile) -> Iterator[Drawing]:
         elif words[:1] == ["POINTS"] and drawing:
             numbers = [int(word) for word in words[3:]]
             drawing["strokes"].append(
-                [list(pair) for pair in zip(*[iter(numbers)] * 2, strict=True)]
+                [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
             )
     if drawing:
         yield drawing

@@ -107,11 +107,11 @@ def test_beside_other_digits_no_digit_is_less_probable(
     assert len(answer.number) == 2
     assert any(digit.probabilities.sum() < 0.999 for digit in answer.digits)
     monkeypatch.setattr("numdraw.predictor.NO_DIGIT_WEIGHT", 1.0)
-    alone = predictor.predict_number(drawing)
-    assert alone.number == answer.number
-    assert alone.confidence < answer.confidence
-    product = np.prod([digit.confidence for digit in alone.digits])
-    assert alone.confidence <= product * (1 + 1e-9)
+    unweighted = predictor.predict_number(drawing)
+    assert unweighted.number == answer.number
+    assert unweighted.confidence < answer.confidence
+    product = np.prod([digit.confidence for digit in unweighted.digits])
+    assert unweighted.confidence <= product * (1 + 1e-9)
 
 
 def test_the_order_of_strokes_does_not_matter(predictor: Predictor) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from numdraw import segment
 from numdraw.segment import (
     MAX_DIGITS,
     MAX_PIECES,
@@ -81,6 +82,19 @@ def test_what_reads_well_is_chosen() -> None:
     chosen, share = choose(pieces, found, scores)
     assert [found[i] for i in chosen] == [Run(0, 2), Run(2, 3)]
     assert 0.5 < share <= 1
+
+
+def test_sharpness_multiplies_the_sums_of_the_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = group([upright(0), upright(8)])
+    found = runs(pieces)
+    scores = np.log([0.9 if run == Run(0, 2) else 0.7 for run in found])
+    odds = []
+    for sharpness in 1.0, segment.SHARPNESS:
+        monkeypatch.setattr(segment, "SHARPNESS", sharpness)
+        _, share = choose(pieces, found, scores)
+        odds.append(share / (1 - share))
+    assert segment.SHARPNESS > 1
+    assert odds[1] == pytest.approx(odds[0] ** segment.SHARPNESS)
 
 
 def test_shares_of_equal_ways_are_equal() -> None:

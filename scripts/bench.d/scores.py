@@ -11,7 +11,7 @@ digit":
     no digit          -r
     log odds          log(sum of exp(z)) - r: what numdraw uses
     distance          the least squared Mahalanobis distance to a digit's mean features, times -1
-    relative          the same, less the distance to the mean of all digits
+    relative          the same, plus the squared distance to the mean of all digits
 
 The distances need the training images: MNIST's and the ink beside them (--data), digits only. The
 drawings should be of sources that took no part in training.
@@ -119,10 +119,6 @@ def _scores(predictor: Predictor, known: Array, labels: Array) -> dict[str, Scor
     around = _whitening(known - overall)
     white_means = means @ within
 
-    def energy(logits: Array) -> Array:
-        z = logits[:, :CLASSES]
-        return digit_scores(z)
-
     def distance(features: Array) -> Array:
         white = features @ within
         squares: Array = ((white[:, None] - white_means) ** 2).sum(axis=2).min(axis=1)
@@ -135,7 +131,7 @@ def _scores(predictor: Predictor, known: Array, labels: Array) -> dict[str, Scor
     return {
         "confidence": lambda _, z: temper(z, temperature)[:, :CLASSES].max(axis=1),
         "likeliest of ten": lambda _, z: temper(z[:, :CLASSES], temperature).max(axis=1),
-        "energy": lambda _, z: energy(z),
+        "energy": lambda _, z: digit_scores(z[:, :CLASSES]),
         "no digit": lambda _, z: -z[:, NO_DIGIT],
         "log odds": lambda _, z: digit_scores(z),
         "distance": lambda f, _: -distance(f),
