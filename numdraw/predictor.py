@@ -18,6 +18,7 @@ from numdraw.nn.network import Sequential
 
 WEIGHTS = "digits.npz"
 NO_DIGIT_PRIOR = 0.01  # how likely a part of a number is no digit, before it is looked at
+NO_NUMBER_PRIOR = 0.5  # how likely a drawing of several parts is no number, likewise
 NO_DIGIT_WEIGHT = 0.2  # times the probability of "no digit", in numbers of several digits
 TINY = 1e-12
 VERSION_DIGITS = 8  # hexadecimal, of the file's SHA-256: enough to tell a team's weights apart
@@ -192,7 +193,8 @@ class Predictor:
         for index, answer in answers.items():
             nothing = NO_DIGIT_PRIOR * (1.0 - float(answer.probabilities.sum()))
             scores[index] = math.log(max(answer.confidence + nothing, TINY))
-        chosen, share = segment.choose(pieces, runs, scores)
+        no_number = NO_NUMBER_PRIOR * (1.0 - float(answers[len(runs) - 1].probabilities.sum()))
+        chosen, share = segment.choose(pieces, runs, scores, nothing=math.log(max(no_number, TINY)))
         digits = [answers[index] for index in chosen]
         weight = NO_DIGIT_WEIGHT if len(digits) > 1 else 1.0
         return NumberPrediction(

@@ -155,13 +155,23 @@ def _connected(pixels: Any) -> Parts:
     ink = on_empty_ground(read_pixels(pixels))
     whole = _draw_pixels(ink)
     labels, points = components(ink > float(ink.max()) / 4)
+    low = np.array([part.min(axis=0) for part in points]).astype(np.intp)
+    high = np.array([part.max(axis=0) for part in points]).astype(np.intp)
 
     def render_some(places: Sequence[int]) -> Rendered | None:
-        chosen = np.isin(labels, np.asarray(places) + 1)
+        chosen = np.asarray(places)
+        x, y = np.maximum(low[chosen].min(axis=0) - 1, 0)  # a pixel around, as in the whole
+        right, bottom = high[chosen].max(axis=0) + 2
+        window = slice(y, bottom), slice(x, right)
+        mine = np.isin(labels[window], chosen + 1)
         try:
-            return _draw_pixels(np.where(chosen, ink, np.float32(0)))
+            rendered = _draw_pixels(np.where(mine, ink[window], np.float32(0)))
         except DrawingError:
             return None
+        x0, y0, x1, y1 = rendered.box
+        return Rendered(
+            rendered.image, (x0 + float(x), y0 + float(y), x1 + float(x), y1 + float(y))
+        )
 
     return Parts(whole, points, render_some)
 

@@ -184,7 +184,11 @@ def line_height(sizes: Array) -> float:
 
 
 def choose(
-    pieces: Sequence[Piece], all_runs: Sequence[Run], scores: Array
+    pieces: Sequence[Piece],
+    all_runs: Sequence[Run],
+    scores: Array,
+    *,
+    nothing: float = -math.inf,
 ) -> tuple[list[int], float]:
     """The best way to group the pieces.
 
@@ -192,6 +196,8 @@ def choose(
         pieces: left to right.
         all_runs: as `runs` has them.
         scores: (len(all_runs),) the log of how probable each is a digit; -inf where it can be none.
+        nothing: the log of how probable the drawing is no number, before its borders are looked at:
+            another way, with all in one piece, that counts in the share alone.
 
     Returns:
         The indices of the chosen runs, left to right, and the share of this way among all, by the
@@ -223,6 +229,8 @@ def choose(
         at = all_runs[last[at]].start
     if len(chosen) > MAX_DIGITS:
         return [len(all_runs) - 1], 1.0
+    if len(chosen) > 1:
+        total[n] = float(np.logaddexp(total[n], SHARPNESS * (nothing + float(kept.sum()))))
     return chosen[::-1], math.exp(SHARPNESS * best[n] - total[n])
 
 

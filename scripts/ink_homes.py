@@ -33,6 +33,7 @@ THINGS = (
     *("string bean", "triangle", "zigzag"),
 )
 SKETCHES = 42  # of each thing: 1,134; the shipped weights' file has 1,136
+SCREEN = 1e5  # px; no drawing is larger
 SKETCHES_HOME = "https://storage.googleapis.com/quickdraw_dataset/full/raw/"
 
 
@@ -172,12 +173,11 @@ def sketches(lines: Iterable[bytes], thing: str) -> Iterator[Drawing]:
     for count, line in enumerate(lines, start=1):
         try:
             found = json.loads(line)
-            strokes = [
-                [list(point) for point in zip(xs, ys, strict=True)]
-                for xs, ys, *_ in found["drawing"]
-            ]
+            strokes = [_stroke(xs, ys) for xs, ys, *_ in found["drawing"]]
             word, recognized = found["word"], bool(found["recognized"])
-        except (ValueError, KeyError, TypeError) as error:
+            if len({tuple(point) for stroke in strokes for point in stroke}) < 2:
+                raise ValueError("nothing but a dot")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise HomeError(
                 f"{thing}.ndjson expected a drawing in line {count}, got {error!r}"
             ) from error
@@ -187,6 +187,17 @@ def sketches(lines: Iterable[bytes], thing: str) -> Iterator[Drawing]:
         if count == SKETCHES:
             return
     raise HomeError(f"{thing}.ndjson expected {SKETCHES} drawings, got {count}")
+
+
+def _stroke(xs: list[float], ys: list[float]) -> list[list[float]]:
+    """The points of x and y.
+
+    Raises:
+        ValueError: there is none, or not as many of both, or one is not a number on a screen.
+    """
+    if not xs or not all(type(n) in (int, float) and abs(n) < SCREEN for n in [*xs, *ys]):
+        raise ValueError(f"a stroke of {xs!r:.50} and {ys!r:.50}")
+    return [list(point) for point in zip(xs, ys, strict=True)]
 
 
 UCI = "https://archive.ics.uci.edu/static/public/"

@@ -152,6 +152,22 @@ def test_the_first_sketches_of_a_thing_are_read(fetch_ink: ModuleType) -> None:
     [
         ([b'{"word": "moon"'], "moon.ndjson expected a drawing in line 1"),
         ([b'{"word": "moon", "recognized": true}'], "moon.ndjson expected a drawing in line 1"),
+        *(
+            (
+                [b'{"word": "moon", "recognized": true, "drawing": %s}' % strokes],
+                "moon.ndjson expected a drawing in line 1",
+            )
+            for strokes in (
+                b"[]",
+                b"[[[], []]]",
+                b"[[[1], [1], [0]]]",
+                b"[[[1, 2], [1]]]",
+                b'[["ab", "cd"]]',
+                b"[[[1, null], [1, 2]]]",
+                b"[[[1, 1e400], [1, 2]]]",
+                b"[" * 200_000,
+            )
+        ),
         (as_sketches([sketch("sun", 1)]).splitlines(), "expected a moon in line 1, got 'sun'"),
         (as_sketches([sketch("moon", 1)]).splitlines(), "expected 42 drawings, got 1"),
         ([], "expected 42 drawings, got 0"),
@@ -191,6 +207,31 @@ def test_drawings_come_from_their_home_once(
     assert len(small_archive.asked) == 1
     assert ran(fetch_ink, monkeypatch) == 0
     assert len(small_archive.asked) == 1
+
+
+@pytest.mark.parametrize("damaged", [b"abc\n", b"\xff", b"0  uji-digits.jsonl.gz\n", b""])
+def test_drawings_of_an_unknown_sum_are_made_anew(
+    fetch_ink: ModuleType,
+    small_archive: Mirror,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damaged: bytes,
+) -> None:
+    assert ran(fetch_ink, monkeypatch) == 0
+    (tmp_path / "data" / "uji-digits.jsonl.gz.sha256").write_bytes(damaged)
+    assert ran(fetch_ink, monkeypatch) == 0
+    assert len(small_archive.asked) == 2
+
+
+def test_a_home_that_is_no_address_is_named(
+    fetch_ink: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch_ink.INK_SUMS.write_text(f"{'0' * 64}  quickdraw-shapes.jsonl.gz\n")
+    monkeypatch.setenv("NUMDRAW_INK_HOMES", "/some/folder")
+    assert ran(fetch_ink, monkeypatch) == 1
+    assert "/some/folder/boomerang.ndjson expected drawings, got unknown url" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

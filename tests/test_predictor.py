@@ -114,6 +114,17 @@ def test_beside_other_digits_no_digit_is_less_probable(
     assert unweighted.confidence <= product * (1 + 1e-9)
 
 
+def test_strokes_that_might_be_one_sign_are_no_sure_number(predictor: Predictor) -> None:
+    """A B is drawn as a 1 and a 3 that touch; the same two apart are a 13."""
+    bar = [[[10, 0], [10, 100]]]
+    three = [[[10, 0], [45, 15], [45, 35], [12, 48], [50, 62], [52, 85], [10, 100]]]
+    touching = predictor.predict_number([*bar, *three])
+    apart = predictor.predict_number([*bar, *moved(three, 60)])
+    assert apart.number == "13"
+    assert touching.confidence < 0.7
+    assert apart.confidence > 0.9
+
+
 def test_the_order_of_strokes_does_not_matter(predictor: Predictor) -> None:
     bar = [[[25, 50], [50, 50]]]
     orders = [
