@@ -4,14 +4,15 @@ A ground that is not empty is taken for a smooth surface, of second order in x a
 is fitted with the least sum of absolute differences, the rim counting more: lines pull at it
 little. Then the surface is fitted by least squares again and again, each time to the pixels that
 lie near it, so that lines no longer count. Ink is what stands out from it to one side: to that with
-the more.
+the more. Where that finds nothing, because half of all is ink, the picture may have two levels.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 CLEAN = 16.0  # of 255, the most of a pixel of an empty ground
-RIM, SHARE = 0.6, 0.4  # how much of the rim, or of the picture, is clean where the ground is empty
+RIM, SHARE = 0.6, 0.4  # how much of the rim is clean where the ground is empty; half of that does
+# where so much of the picture is
 RIM_WEIGHT = (
     0.5  # what the rim counts beyond its own pixels, as a share of all: it is mostly ground
 )
@@ -19,6 +20,7 @@ SIDE = 64  # the surface is fitted to about so many rows and columns
 ROUNDS = 8
 NEAR = 2.5  # standard deviations of the noise, within which a pixel counts as ground
 LEAST_NOISE = 1.0  # of 255
+TWO_LEVELS = 0.85  # the share of the variance that two levels have at least; of even noise 0.75
 
 
 def on_empty_ground(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -28,7 +30,7 @@ def on_empty_ground(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         pixels: (H, W) in [0, 255], ink brighter or darker than its ground.
     """
     rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    if (rim <= CLEAN).mean() >= RIM or (pixels <= CLEAN).mean() >= SHARE:
+    if (rim <= CLEAN).mean() >= (RIM if (pixels <= CLEAN).mean() < SHARE else RIM / 2):
         return pixels
     ground, noise = _surface(pixels)
     above = pixels - ground
@@ -37,9 +39,36 @@ def on_empty_ground(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     darker = np.maximum(-above - stands_out, 0)
     ink = lighter if lighter.sum() > darker.sum() else darker
     peak = float(np.quantile(ink[ink > 0], 0.9)) if ink.any() else 0.0
-    if peak < NEAR * noise:  # noise alone
-        return np.zeros_like(pixels)
+    if peak < NEAR * noise:
+        return _of_two_levels(pixels, rim)
     even: NDArray[np.float32] = np.minimum(ink * np.float32(255 / max(peak, 1.0)), 255)
+    return even
+
+
+def _of_two_levels(pixels: NDArray[np.float32], rim: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same where as much is ink as ground; nothing where there are no two levels: noise.
+
+    Args:
+        pixels: (H, W).
+        rim: those at the edges, of which most are ground.
+
+    Source: Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979.
+    """
+    values, counts = np.unique(np.rint(pixels), return_counts=True)
+    if len(values) < 2:
+        return np.zeros_like(pixels)
+    below, sums = np.cumsum(counts)[:-1], np.cumsum(counts * values)
+    above, total = pixels.size - below, sums[-1]
+    means = sums[:-1] / below, (total - sums[:-1]) / above
+    between = below * above * (means[1] - means[0]) ** 2 / pixels.size**2
+    best = int(between.argmax())
+    if between[best] < TWO_LEVELS * pixels.var():
+        return np.zeros_like(pixels)
+    dark_ground = (rim > values[best]).mean() < 0.5
+    ground, ink = (means[0][best], means[1][best])[:: 1 if dark_ground else -1]
+    even: NDArray[np.float32] = np.clip(
+        (pixels - np.float32(ground)) * np.float32(255 / (ink - ground)), 0, 255
+    )
     return even
 
 

@@ -71,7 +71,7 @@ figcaption { margin-block-start: .75rem; max-inline-size: 46rem; }
   image-rendering: pixelated; margin-block-end: .375rem;
   border: 1px solid rgb(128 128 128 / 40%); /* its own inverse */
 }
-.numbers { grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); }
+.numbers { grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); }
 .numbers svg { max-inline-size: 100%; margin-block-end: .375rem; }
 .numbers polyline { fill: none; stroke: currentcolor; stroke-width: 2; stroke-linecap: round; }
 .numbers rect { fill: none; stroke: var(--red); stroke-width: 1; }

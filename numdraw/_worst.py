@@ -120,6 +120,6 @@ def _number(drawing: dict[str, Array], prediction: NumberPrediction) -> str:
     ]
     width = scale * (size[0] + 2 * margin)
     return (
-        f'<svg width="{width:.0f}" height="{HEIGHT}" role="img" '
+        f'<svg viewBox="0 0 {width:.0f} {HEIGHT}" width="{width:.0f}" role="img" '
         f'aria-label="read as {prediction.number}">{"".join(frames)}{"".join(lines)}</svg>'
     )
