@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 CLEAN = 16.0  # of 255, the most of a pixel of an empty ground
 RIM, SHARE = 0.6, 0.4  # how much of the rim is clean where the ground is empty; half of that does
 # where so much of the picture is
-RIM_WEIGHT = (
-    0.5  # what the rim counts beyond its own pixels, as a share of all: it is mostly ground
-)
+RIM_WEIGHT = 0.5  # what the rim, mostly ground, counts beyond its own pixels; a share of all
 SIDE = 64  # the surface is fitted to about so many rows and columns
 ROUNDS = 8
 NEAR = 2.5  # standard deviations of the noise, within which a pixel counts as ground
@@ -64,8 +62,9 @@ def _of_two_levels(pixels: NDArray[np.float32], rim: NDArray[np.float32]) -> NDA
     best = int(between.argmax())
     if between[best] < TWO_LEVELS * pixels.var():
         return np.zeros_like(pixels)
-    dark_ground = (rim > values[best]).mean() < 0.5
-    ground, ink = (means[0][best], means[1][best])[:: 1 if dark_ground else -1]
+    ground, ink = means[0][best], means[1][best]
+    if (rim > values[best]).mean() >= 0.5:  # dark on light
+        ground, ink = ink, ground
     even: NDArray[np.float32] = np.clip(
         (pixels - np.float32(ground)) * np.float32(255 / (ink - ground)), 0, 255
     )

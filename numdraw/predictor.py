@@ -193,7 +193,8 @@ class Predictor:
         for index, answer in answers.items():
             nothing = NO_DIGIT_PRIOR * (1.0 - float(answer.probabilities.sum()))
             scores[index] = math.log(max(answer.confidence + nothing, TINY))
-        no_number = NO_NUMBER_PRIOR * (1.0 - float(answers[len(runs) - 1].probabilities.sum()))
+        whole = answers[len(runs) - 1]
+        no_number = NO_NUMBER_PRIOR * (1.0 - float(whole.probabilities.sum()))
         chosen, share = segment.choose(pieces, runs, scores, nothing=math.log(max(no_number, TINY)))
         digits = [answers[index] for index in chosen]
         weight = NO_DIGIT_WEIGHT if len(digits) > 1 else 1.0
@@ -201,7 +202,7 @@ class Predictor:
             number="".join(str(digit.digit) for digit in digits),
             confidence=share * math.prod(_weighed(digit, weight) for digit in digits),
             digits=digits,
-            whole=answers[len(runs) - 1],
+            whole=whole,
         )
 
     def _read(self, rendered: Sequence[preprocess.Rendered]) -> list[Prediction]:

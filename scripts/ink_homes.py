@@ -10,13 +10,13 @@ Quick, Draw!'s files are too large for that: only the first drawings of each are
 name that thing.
 """
 
-import io
 import json
 import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 Drawing: TypeAlias = dict[str, Any]  # a line of a file of drawings: see numdraw.drawings
@@ -37,7 +37,7 @@ SCREEN = 1e5  # px; no drawing is larger
 SKETCHES_HOME = "https://storage.googleapis.com/quickdraw_dataset/full/raw/"
 
 
-class HomeError(ValueError):
+class HomeError(Exception):
     """What a home holds is not what it should be."""
 
 
@@ -59,17 +59,15 @@ class Archive:
     drawings: int
     writers: int
 
-    def drawings_in(self, content: bytes) -> list[Drawing]:
-        """The drawings of the file's content.
+    def drawings_in(self, path: Path) -> list[Drawing]:
+        """The drawings of the file, once it is here.
 
         Raises:
             HomeError: it is no zip file, lacks a member, or holds another number of drawings.
         """
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as file:
+            with zipfile.ZipFile(path) as file:
                 found = list(self.read(file))
-        except HomeError:
-            raise
         except (zipfile.BadZipFile, zlib.error, KeyError, IndexError, ValueError) as error:
             raise HomeError(
                 f"{self.address} expected a zip file of drawings, got {error}"
@@ -90,55 +88,36 @@ def pendigits(file: zipfile.ZipFile) -> Iterator[Drawing]:
         done = subprocess.run(["gzip", "-dc"], input=packed, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise HomeError(f"gzip -dc expected to unpack pendigits-orig.tra.Z, got {error}") from error
-    drawing: Drawing = {}
-    for line in done.stdout.decode("ascii", "replace").splitlines():
-        words = line.split()
-        if not words:
-            continue
-        if words[0] == ".SEGMENT":
-            if drawing:
-                yield drawing
-            drawing = {
-                "label": words[-1].strip('"'),
-                "strokes": [],
-                "source": "pendigits-orig/train",
-            }
-        elif not drawing:
-            continue  # the file's head
-        elif words[0] == ".COMMENT" and "writer" not in drawing:
-            drawing["writer"] = f"pd-train-{words[2]}"
-        elif words[0] == ".PEN_DOWN":
-            drawing["strokes"].append([])
-        elif not words[0].startswith("."):
-            drawing["strokes"][-1].append([int(words[0]), TABLET - int(words[1])])
-    if drawing:
+    for record in _records(done.stdout.decode("ascii", "replace"), ".SEGMENT"):
+        drawing: Drawing = {
+            "label": record[0][-1].strip('"'),
+            "strokes": [],
+            "source": "pendigits-orig/train",
+        }
+        for words in record[1:]:
+            if words[0] == ".COMMENT" and "writer" not in drawing:
+                drawing["writer"] = f"pd-train-{words[2]}"
+            elif words[0] == ".PEN_DOWN":
+                drawing["strokes"].append([])
+            elif not words[0].startswith("."):
+                drawing["strokes"][-1].append([int(words[0]), TABLET - int(words[1])])
         yield drawing
 
 
 def uji(file: zipfile.ZipFile) -> Iterator[Drawing]:
     """The digits among the characters."""
-    drawing: Drawing = {}
-    for line in file.read("ujipenchars2.txt").decode("utf-8", "replace").splitlines():
-        words = line.split()
-        if words[:1] == ["WORD"]:
-            if drawing:
-                yield drawing
-            drawing = {}
-            if words[1] in tuple("0123456789"):
-                writer = words[2].rpartition("-")[0]  # trn_UJI_W01-02 is of the second time
-                drawing = {
-                    "label": words[1],
-                    "strokes": [],
-                    "source": "UJIpenchars2",
-                    "writer": writer,
-                }
-        elif words[:1] == ["POINTS"] and drawing:
-            numbers = [int(word) for word in words[3:]]
-            drawing["strokes"].append(
-                [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
-            )
-    if drawing:
-        yield drawing
+    for record in _records(file.read("ujipenchars2.txt").decode("utf-8", "replace"), "WORD"):
+        label = record[0][1]
+        if label not in tuple("0123456789"):
+            continue
+        strokes = []
+        for words in record[1:]:
+            if words[0] == "POINTS":
+                numbers = [int(word) for word in words[3:]]
+                pairs = zip(numbers[::2], numbers[1::2], strict=True)
+                strokes.append([list(pair) for pair in pairs])
+        writer = record[0][2].rpartition("-")[0]  # trn_UJI_W01-02 is of the second time
+        yield {"label": label, "strokes": strokes, "source": "UJIpenchars2", "writer": writer}
 
 
 def omniglot(file: zipfile.ZipFile) -> Iterator[Drawing]:
@@ -187,6 +166,21 @@ def sketches(lines: Iterable[bytes], thing: str) -> Iterator[Drawing]:
         if count == SKETCHES:
             return
     raise HomeError(f"{thing}.ndjson expected {SKETCHES} drawings, got {count}")
+
+
+def _records(text: str, first: str) -> list[list[list[str]]]:
+    """The words of each line that is not empty, in records: each begins with a line of `first`.
+
+    What comes before the first record, a file's head, is left out.
+    """
+    records: list[list[list[str]]] = []
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == [first]:
+            records.append([])
+        if records and words:
+            records[-1].append(words)
+    return records
 
 
 def _stroke(xs: list[float], ys: list[float]) -> list[list[float]]:

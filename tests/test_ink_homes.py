@@ -284,10 +284,12 @@ def test_another_archive_is_refused(
     ],
 )
 def test_an_archive_without_the_drawings_is_refused(
-    fetch_ink: ModuleType, name: str, content: bytes, message: str
+    fetch_ink: ModuleType, tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
+    path = tmp_path / "archive.zip"
+    path.write_bytes(content)
     with pytest.raises(fetch_ink.ink_homes.HomeError, match=message):
-        fetch_ink.ink_homes.ARCHIVES[f"{name}.jsonl.gz"].drawings_in(content)
+        fetch_ink.ink_homes.ARCHIVES[f"{name}.jsonl.gz"].drawings_in(path)
 
 
 def test_sketches_come_from_their_home(

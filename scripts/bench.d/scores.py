@@ -35,7 +35,7 @@ from benchmarks.parts.report import Report, table
 from numdraw.calibrate import digit_scores, temper
 from numdraw.data import data_folder, find_ink, join, read_ink, read_split
 from numdraw.evaluate import answers_to_drawings, answers_to_others
-from numdraw.measured import Answers
+from numdraw.measured import Answers, macro_average
 from numdraw.metrics import detection_scores
 from numdraw.models import CLASSES, NO_DIGIT, as_images
 from numdraw.nn.layers import Array
@@ -61,6 +61,8 @@ def main() -> int:
     report = Report("scores")
     try:
         predictor = Predictor.load(args.weights)
+        if predictor.meta["architecture"].get("outputs") != NO_DIGIT + 1:
+            raise ValueError("expected weights with an output for no digit, got none")
         folder = data_folder(args.data)
         training = join([read_split(folder, "train"), read_ink(find_ink(folder, "train"))])
         digits, others = [], []
@@ -75,9 +77,6 @@ def main() -> int:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"bench scores: {error}\n")
         return 1
-    if predictor.meta["architecture"].get("outputs") != NO_DIGIT + 1:
-        sys.stderr.write("bench scores: expected weights with an output for no digit, got none\n")
-        return 1
     network = predictor.network
     features = Sequential(network.layers[:-1], network.input_shape)
     last = Sequential(network.layers[-1:], features.shapes[-1])
@@ -85,16 +84,18 @@ def main() -> int:
     chosen = np.random.default_rng(0).permutation(chosen)[:FITTED]
     known = features(as_images(training.images[chosen]))
     scores = _scores(predictor, known, training.labels[chosen])
-    of_digits, of_others = (
-        [(part := features(images), last(part)) for images in sets] for sets in (digits, others)
-    )
+
+    def outputs(images: Array) -> tuple[Array, Array]:
+        part = features(images)
+        return part, last(part)
+
+    of_digits, of_others = [*map(outputs, digits)], [*map(outputs, others)]
     rows = []
     for name, score in scores.items():
         positives = np.concatenate([score(*pair) for pair in of_digits])
         each = [detection_scores(positives, score(*pair)) for pair in of_others]
-        means = {key: float(np.mean([values[key] for values in each])) for key in each[0]}
-        pair = tuple(part[:1] for part in of_digits[0])
-        means["us"] = 1e6 * _seconds(score, pair)
+        means = macro_average(each)
+        means["us"] = 1e6 * _seconds(score, [part[:1] for part in of_digits[0]])
         report.figures[name] = means
         rows.append([name, f"{means['auroc']:.2%}", f"{means['fpr95']:.2%}", f"{means['us']:.1f}"])
     count = sum(map(len, digits)), sum(map(len, others))
