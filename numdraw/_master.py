@@ -1,57 +1,77 @@
 """A master that keeps N bjoern workers running on one listening socket.
 
-    master ── fork ──> worker: bjoern's loop; a thread waits for the word to stop
-       │ SIGTERM, SIGINT, SIGHUP: no new connections, what is in hand is answered, to a deadline
-       └ a pipe that no one writes to: its end tells the workers that the master is gone
-
-bjoern's own ways to stop are no use alone: SIGTERM ends it in the middle of an answer, SIGINT
-waits for ever for a client that keeps an idle connection. So a worker's thread turns the word to
-stop into SIGINT, closes idle connections after a moment, and ends the process at the deadline.
+master ── fork ──> worker: bjoern's loop; a thread waits for the word to stop
+   │ SIGTERM, SIGINT: no new connections, what is in hand is answered, to a deadline
+   │ SIGHUP: load the weights anew, then replace the workers, one at a time
+   │ SIGUSR1: open the log files anew
+   │ shared memory: what the workers count, and their heartbeats; who has none is killed
+   └ a pipe that no one writes to: its end tells the workers that the master is gone
 """
 
 import contextlib
 import gc
-import logging
+import math
 import os
 import select
 import signal
 import socket
-import stat
-import threading
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any
 
-from numdraw._log import ERROR, log, log_exception
+from numdraw import _worker
+from numdraw._log import ERROR, FAULT, INFO, MAX_TRACEBACK, WARNING, Logs, log, log_exception
+from numdraw._systemd import Systemd
 from numdraw.app import App
+from numdraw.monitor import Monitor, Row
 
-Serve = Callable[[socket.socket, App], None]
-
-LOOP_TURN = 0.1  # s; bjoern's loop has long taken note of a signal by then
-IDLE_GRACE = 1.0  # s for a request that is still arriving; nginx sends each in one piece
 KILL_GRACE = 1.0  # s beyond the deadline for a worker whose thread never gets its turn
+TICK = 1.0  # s at most between heartbeats, and between the master's looks at them
+TRACE_TIME = 0.05  # s to write down a traceback
 
 STEADY = 5.0  # s; a worker that lived so long did not die of how it starts
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # s between starts of a worker that keeps dying; it doubles
 
-_STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-_WATCHED = {*_STOP, signal.SIGCHLD}
+_STOP = {signal.SIGTERM, signal.SIGINT}
 
 
-class Worker:
-    """One place among the workers: its process, or when there will be one."""
+@dataclass
+class Process:
+    """A worker's process.
+
+    Attributes:
+        place: the number of its row in the monitor.
+        load: of the weights that it works with, counted from 0.
+        trace: a file in memory that holds the interpreter's last tracebacks; -1 for none.
+        started: s on the monotonic clock.
+        told: when it was told to drain; inf, if it was not.
+        hung: whether it was killed for that.
+    """
+
+    pid: int
+    place: int
+    load: int
+    trace: int
+    started: float
+    told: float = math.inf
+    hung: bool = False
+
+
+class Post:
+    """One of the N posts for a worker: its process, or when there will be one."""
 
     def __init__(self) -> None:
         """Have a process as soon as the master gets to it."""
-        self.pid = 0  # 0: none now
-        self.started = 0.0  # s on the monotonic clock
-        self.due = 0.0
+        self.process: Process | None = None
+        self.former: Process | None = None  # in a reload, the one that is being replaced
+        self.due = 0.0  # s on the monotonic clock
         self.delay = 0.0  # s
 
-    def ended(self, now: float) -> None:
+    def ended(self, lived: float, now: float) -> None:
         """Plan the next start: at once after a steady life, later and later otherwise."""
-        self.pid = 0
-        if now - self.started >= STEADY:
+        self.process = None
+        if lived >= STEADY:
             self.delay = 0.0
         else:
             self.delay = min(max(FIRST_DELAY, 2 * self.delay), LAST_DELAY)
@@ -59,82 +79,162 @@ class Worker:
 
 
 class Master:
-    """Starts workers, replaces those that die, and stops them all."""
+    """Starts workers, replaces those that die, hang or have old weights, and stops them all."""
 
     def __init__(
-        self, sock: socket.socket, app: App, serve: Serve, *, workers: int, drain: float
+        self,
+        sock: socket.socket,
+        app: App,
+        load: Callable[[], App],
+        serve: _worker.Serve,
+        *,
+        workers: int,
+        drain: float,
+        timeout: float,
+        logs: Logs,
+        systemd: Systemd,
+        on_ready: Callable[[App], None],
     ) -> None:
         """Keep what the workers need.
 
         Args:
             sock: listening and non-blocking.
+            load: an application with the weights as they are when it is called.
             serve: bjoern.server_run; returns when the worker is to end.
             drain: s that requests in hand have when the server stops.
+            timeout: s until a worker that does not get on is killed.
+            on_ready: called when all workers answer for the first time.
         """
         self._sock = sock
-        self._app = app
+        self._load = load
         self._serve = serve
         self._drain = drain
-        self._workers = [Worker() for _ in range(workers)]
+        self._timeout = timeout
+        self._logs = logs
+        self._systemd = systemd
+        self._on_ready: Callable[[App], None] | None = on_ready
+        self._tick = min(TICK, timeout / 4)
+        self._loads = 0
+        self._app = app
+        self._reloading = False
+        self._posts = [Post() for _ in range(workers)]
+        # One more than there are posts: in a reload two have the same one for a while.
+        self._monitor = Monitor(self._app.routes, workers=workers + 1)
+        self._free = list(range(workers + 1, 0, -1))
         self._interrupts = 0
+
+    @property
+    def _row(self) -> Row:
+        return self._monitor.rows[0]
+
+    @property
+    def _processes(self) -> list[Process]:
+        return [p for post in self._posts for p in (post.process, post.former) if p is not None]
 
     def start(self) -> None:
         """Take over the signals and start the workers."""
-        self._wake, wake_end = os.pipe()
+        self._wake, self._bell = os.pipe()
         self._alive, self._alive_end = os.pipe()
-        self._pipes = [self._wake, wake_end, self._alive, self._alive_end]
-        for fd in (self._wake, wake_end):
+        self._pipes = [self._wake, self._bell, self._alive, self._alive_end]
+        for fd in (self._wake, self._bell):
             os.set_blocking(fd, False)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-        for number in _WATCHED:
-            signal.signal(number, _leave_to_the_wakeup_fd)
+        signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
+        for number in _worker.WATCHED:
+            signal.signal(number, _worker.leave_to_the_wakeup_fd)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # some servers' word for an upgrade
         gc.freeze()  # what the workers share is then never touched, so never copied
+        self._row.pid = os.getpid()
+        self._logs.configure(self._row.count_lost_line)
         self._start_due()
 
     def run(self) -> None:
         """Keep the workers running until a signal says stop; then stop them."""
         while True:
-            due = [worker.due for worker in self._workers if not worker.pid]
-            wait = max(0.0, min(due) - time.monotonic()) if due else None
-            numbers = self._signals(wait)
+            numbers = self._signals(self._time_to_wait())
             self._reap()
             if numbers & _STOP:
                 break
+            if signal.SIGUSR1 in numbers:
+                self._reopen_logs()
+            if signal.SIGHUP in numbers:
+                self._reload()
+            self._kill_hung()
             self._start_due()
+            self._roll()
+            self._report()
         self._stop()
 
-    def _stop(self) -> None:
-        self._sock.close()
-        deadline = time.monotonic() + self._drain + KILL_GRACE
-        self._signal_all(signal.SIGTERM)
-        while self._running():
-            left = deadline - time.monotonic()
-            if left <= 0 or self._interrupts > 1:  # a second Ctrl-C is impatience
-                self._signal_all(signal.SIGKILL)
-                left = KILL_GRACE
-            self._signals(left)
-            self._reap(restart=False)
-        signal.set_wakeup_fd(-1)
-        for fd in self._pipes:
-            os.close(fd)
+    def _time_to_wait(self) -> float:
+        """Seconds until there is something to do without a signal."""
+        now = time.monotonic()
+        times = [self._tick, *(post.due - now for post in self._posts if post.process is None)]
+        if self._systemd.interval is not None:
+            times.append(self._systemd.interval)
+        return max(0.0, min(times))
 
-    def _signals(self, timeout: float | None) -> set[int]:
+    def _signals(self, timeout: float) -> set[int]:
         """The numbers of the signals that came, after waiting at most so many seconds for one."""
         ready, _, _ = select.select([self._wake], [], [], timeout)
         numbers = os.read(self._wake, 4096) if ready else b""
         self._interrupts += numbers.count(signal.SIGINT)
         return set(numbers)
 
-    def _running(self) -> list[Worker]:
-        return [worker for worker in self._workers if worker.pid]
-
-    def _signal_all(self, number: int) -> None:
-        for worker in self._running():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, number)
-
-    def _reap(self, *, restart: bool = True) -> None:
+    def _start_due(self) -> None:
         now = time.monotonic()
+        for post in self._posts:
+            if post.process is None and post.due <= now:
+                self._start(post)
+
+    def _start(self, post: Post) -> None:
+        try:
+            process = self._fork()
+        except OSError as error:  # no process or memory is left; that may pass
+            post.ended(0.0, time.monotonic())
+            log_exception("worker not started", error, restart_in=post.delay)
+        else:
+            post.process = process
+            log(ERROR, INFO, "worker started", pid=process.pid)
+
+    def _fork(self) -> Process:
+        place = self._free[-1]
+        row = self._monitor.rows[place]
+        row.beat = started = time.monotonic()
+        trace = os.memfd_create("trace") if hasattr(os, "memfd_create") else -1
+        # No signal may reach the child while it still has the master's handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _worker.WATCHED)
+        try:
+            pid = os.fork()
+            if not pid:
+                _worker.work(self._job(place, trace))
+        except OSError:
+            _close(trace)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _worker.WATCHED)
+        self._free.pop()
+        row.pid = pid
+        return Process(pid, place, self._loads, trace, started)
+
+    def _job(self, place: int, trace: int) -> _worker.Job:
+        return _worker.Job(
+            sock=self._sock,
+            app=self._app,
+            serve=self._serve,
+            monitor=self._monitor,
+            place=place,
+            logs=self._logs,
+            drain=self._drain,
+            tick=self._tick,
+            master=self._alive,
+            bell=self._bell,
+            trace=trace,
+            foreign=[
+                *(self._wake, self._alive_end),
+                *(process.trace for process in self._processes if process.trace >= 0),
+            ],
+        )
+
+    def _reap(self) -> None:
         while True:
             try:
                 # Any child: as the first process of a container the master inherits orphans.
@@ -143,119 +243,158 @@ class Master:
                 return
             if not pid:
                 return
-            for worker in self._running():
-                if worker.pid == pid:
-                    worker.ended(now)
-                    if restart:
-                        how = os.waitstatus_to_exitcode(status)
-                        log(
-                            ERROR,
-                            logging.WARNING if how == 0 else logging.ERROR,
-                            "worker ended",
-                            pid=pid,
-                            status=how,  # negative: of that signal
-                            lived=round(now - worker.started, 3),
-                            restart_in=worker.delay,
-                        )
+            for post in self._posts:
+                for process in (post.process, post.former):
+                    if process is not None and process.pid == pid:
+                        self._ended(post, process, os.waitstatus_to_exitcode(status))
 
-    def _start_due(self) -> None:
+    def _ended(self, post: Post, process: Process, status: int) -> None:
+        """Note the end of a worker, and free its row."""
         now = time.monotonic()
-        for worker in self._workers:
-            if not worker.pid and worker.due <= now:
-                worker.started = now
-                try:
-                    worker.pid = self._fork()
-                except OSError as error:  # no process or memory is left; that may pass
-                    worker.ended(now)
-                    log_exception("worker not started", error, restart_in=worker.delay)
-                else:
-                    log(ERROR, logging.INFO, "worker started", pid=worker.pid)
+        asked = process.told < math.inf
+        lived = now - process.started
+        if process is post.former:
+            post.former = None
+        else:
+            post.ended(lived, now)
+        facts: dict[str, Any] = {"pid": process.pid, "status": status, "lived": round(lived, 3)}
+        if asked and status == 0:
+            log(ERROR, INFO, "worker drained", **facts)
+        else:
+            if not asked and not process.hung:
+                self._row.count_restart("ended")
+                if trace := _read(process.trace):
+                    facts["traceback"] = trace
+            if post.process is None:
+                facts["restart_in"] = post.delay
+            # negative: the number of the signal that ended it
+            log(ERROR, WARNING if status == 0 else FAULT, "worker ended", **facts)
+        _close(process.trace)
+        row = self._monitor.rows[process.place]
+        row.pid, row.ready = 0, False
+        self._free.append(process.place)
 
-    def _fork(self) -> int:
-        # No signal may reach the child while it still has the master's handlers.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    def _kill_hung(self) -> None:
+        """Kill the workers that have not shown for too long that they get on."""
+        now = time.monotonic()
+        for process in self._processes:
+            since = now - self._monitor.rows[process.place].beat
+            if process.told < math.inf:
+                overdue = now - process.told > self._drain + KILL_GRACE
+            else:
+                overdue = since > self._timeout + self._tick
+            if overdue and not process.hung:
+                process.hung = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGUSR2)
+                    time.sleep(TRACE_TIME)
+                    os.kill(process.pid, signal.SIGKILL)
+                self._row.count_restart("hung")
+                log(
+                    ERROR,
+                    FAULT,
+                    "worker hung",
+                    pid=process.pid,
+                    seconds=round(since, 3),
+                    traceback=_read(process.trace),
+                )
+
+    def _reload(self) -> None:
+        """Load the weights anew and have the workers replaced; keep the old where that fails."""
+        self._systemd.say_reloading()
+        log(ERROR, INFO, "reloading", model=self._app.version)
         try:
-            pid = os.fork()
-            if not pid:
-                _work(self._sock, self._app, self._serve, self._alive, self._pipes, self._drain)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-        return pid
+            app = self._load()
+        except Exception as error:
+            self._row.count_reload("failed")
+            log(ERROR, FAULT, "reload failed", error=str(error), model=self._app.version)
+            self._systemd.say(READY=1, STATUS=f"the reload failed; still {self._app.version}")
+            return
+        self._app = app
+        gc.freeze()
+        self._loads += 1
+        self._reloading = True
 
+    def _roll(self) -> None:
+        """Take a reload's next step: a new worker, and when it is ready the end of the old one."""
+        for post in self._posts:
+            if post.former is not None:
+                if post.process is not None and self._monitor.rows[post.process.place].ready:
+                    self._tell_to_drain(post.former)
+                return
+        for post in self._posts:
+            if post.process is not None and post.process.load != self._loads:
+                if self._free:
+                    post.former, post.process = post.process, None
+                    self._start(post)
+                return
 
-def _work(
-    sock: socket.socket, app: App, serve: Serve, alive: int, pipes: list[int], drain: float
-) -> NoReturn:
-    """A worker's life. Never returns: what the master has on its stack is not the worker's."""
-    status = 1
-    try:
-        os.setpgid(0, 0)  # Ctrl-C at a terminal goes to the master alone
-        for fd in pipes:
-            if fd != alive:
-                os.close(fd)
-        wake, wake_end = os.pipe()
-        for fd in (wake, wake_end):
-            os.set_blocking(fd, False)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, _leave_to_the_wakeup_fd)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # bjoern handles SIGINT while it runs; SIGTTOU comes to whoever logs to a terminal from the
-        # background.
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTTOU):
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-        waiter = threading.Thread(
-            target=_wait_and_drain, args=(sock, app, wake, alive, drain), daemon=True
+    def _tell_to_drain(self, process: Process) -> None:
+        if process.told == math.inf:
+            process.told = time.monotonic()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+
+    def _report(self) -> None:
+        """Say it when all are ready and when a reload is done; show systemd that the loop turns."""
+        if self._systemd.interval is not None:
+            self._systemd.say(WATCHDOG=1)
+        if not all(self._is_new(post) for post in self._posts):
+            return
+        status = f"{len(self._posts)} workers, model {self._app.version}"
+        if self._on_ready is not None:
+            self._on_ready(self._app)
+            self._on_ready = None
+            self._systemd.say(READY=1, STATUS=status)
+        if self._reloading:
+            self._reloading = False
+            self._row.count_reload("done")
+            log(ERROR, INFO, "reloaded", model=self._app.version)
+            self._systemd.say(READY=1, STATUS=status)
+
+    def _is_new(self, post: Post) -> bool:
+        """Whether the post has a worker that is ready, with the present weights, and no other."""
+        return (
+            post.former is None
+            and post.process is not None
+            and post.process.load == self._loads
+            and self._monitor.rows[post.process.place].ready
         )
-        waiter.start()
-        serve(sock, app)
-        status = 0
-    except BaseException as error:
-        log_exception("worker failed", error, pid=os.getpid())
-    finally:
-        os._exit(status)
+
+    def _reopen_logs(self) -> None:
+        self._logs.reopen(self._row.count_lost_line)
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGUSR1)
+
+    def _stop(self) -> None:
+        self._systemd.say(STOPPING=1)
+        self._sock.close()
+        deadline = time.monotonic() + self._drain + KILL_GRACE
+        for process in self._processes:
+            self._tell_to_drain(process)
+        while self._processes:
+            left = deadline - time.monotonic()
+            if left <= 0 or self._interrupts > 1:  # a second Ctrl-C is impatience
+                for process in self._processes:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
+                left = KILL_GRACE
+            self._signals(left)
+            self._reap()
+        signal.set_wakeup_fd(-1)
+        for fd in self._pipes:
+            os.close(fd)
 
 
-def _wait_and_drain(sock: socket.socket, app: App, wake: int, alive: int, drain: float) -> NoReturn:
-    """Wait for SIGTERM or the master's end, then see to it that the process ends."""
-    select.select([wake, alive], [], [])
-    end = time.monotonic() + drain
-    app.ready = False
-    while _ignores_sigint() and time.monotonic() < end:  # it has only just been started
-        time.sleep(0.01)
-    # Once only: libev puts back the default, so a second one would kill.
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(LOOP_TURN)
-    # While any process has it open, the kernel takes connections that no one would answer.
-    sock.close()
-    time.sleep(min(IDLE_GRACE, drain))
-    _close_idle_connections()
-    time.sleep(max(0.0, end - time.monotonic()))
-    log(ERROR, logging.WARNING, "drain deadline passed", pid=os.getpid(), seconds=drain)
-    os._exit(0)
+def _read(trace: int) -> str:
+    """The end of what the interpreter wrote down."""
+    if trace < 0:
+        return ""
+    size = os.fstat(trace).st_size
+    return os.pread(trace, MAX_TRACEBACK, max(0, size - MAX_TRACEBACK)).decode("ascii", "replace")
 
 
-def _ignores_sigint() -> bool:
-    """Whether SIGINT would be lost, because bjoern's loop has not yet taken it over."""
-    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith("SigIgn:"):
-                return bool(int(line.split()[1], 16) >> (signal.SIGINT - 1) & 1)
-    return False  # not Linux: it cannot be told, and the moment is a few ms long
-
-
-def _close_idle_connections() -> None:
-    """Tell bjoern that no more comes from any client; what it is writing, it still writes."""
-    for name in os.listdir("/dev/fd"):
-        fd = int(name)
-        try:
-            # A standard stream may be a socket too: the journal's.
-            if fd > 2 and stat.S_ISSOCK(os.fstat(fd).st_mode):
-                with socket.socket(fileno=os.dup(fd)) as connection:
-                    connection.shutdown(socket.SHUT_RD)
-        except OSError:  # closed meanwhile
-            continue
-
-
-def _leave_to_the_wakeup_fd(number: int, frame: object) -> None:
-    """Do nothing: the number is in the wake-up pipe already."""
+def _close(trace: int) -> None:
+    if trace >= 0:
+        os.close(trace)

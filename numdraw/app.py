@@ -10,23 +10,26 @@
     GET  /api/openapi.json  all of this for programs
     GET  /health/live       200 while the process answers
     GET  /health/ready      200, or 503 while it is stopping
+    GET  /metrics           what was answered, in Prometheus' text format
     POST /predict_number/   {"new_data": [n*n numbers 0..1]}, the contract of pynumdraw's page
                             {"predicted_number", "confidence", "model_version"}
     GET  /hello/            hello_world
 
-HEAD stands beside every GET, OPTIONS everywhere. Errors are problem+json.
+HEAD stands beside every GET, OPTIONS everywhere. Errors are problem+json. Pages of other origins
+may read the answers only where they are named.
 """
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from numdraw import static
+from numdraw import cors, monitor, static
 from numdraw._log import ACCESS, log, log_exception
 from numdraw.openapi import document
 from numdraw.predictor import NumberPrediction, Prediction, Predictor
@@ -62,29 +65,42 @@ _JSON = ("Content-Type", "application/json")
 _NO_CONTENT = (204, 304)  # they have neither a body nor its headers
 
 
-def make_app(predictor: Predictor, *, public: Path | None = None) -> "App":
+def make_app(
+    predictor: Predictor, *, public: Path | None = None, allow_origins: Sequence[str] = ()
+) -> "App":
     """The application of a predictor.
 
     Args:
         public: the page's folder, read now; None leaves the page to nginx.
+        allow_origins: of other pages that may use it, as "https://example.org"; "*" for any.
 
     Raises:
         OSError, ValueError: the folder can't be read or is no page.
     """
-    return App(predictor, None if public is None else static.Static(public))
+    return App(predictor, None if public is None else static.Static(public), allow_origins)
 
 
 class App:
-    """A WSGI application (PEP 3333) that holds no state between requests.
+    """A WSGI application (PEP 3333) that keeps nothing of a request but what it counts.
 
-    `ready` is what /health/ready answers; whoever stops the server sets it to False first.
+    Attributes:
+        version: of the model.
+        busy_since: what the clock said when the present request came, in s; 0.0 between requests.
+        row: where it counts; its own, unless a master shares it.
     """
 
-    def __init__(self, predictor: Predictor, files: static.Static | None = None) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        files: static.Static | None = None,
+        allow_origins: Sequence[str] = (),
+    ) -> None:
         """Write the documents that never change: the model card, the description."""
-        self.ready = True
+        self.version = predictor.version
+        self.busy_since = 0.0
         self._predictor = predictor
         self._files = files
+        self._origins = frozenset(allow_origins)
         card = {**predictor.meta, "version": predictor.version}
         self._card = encode_json(card).encode("ascii")
         self._card_etag = static.etag_of(self._card)
@@ -96,13 +112,39 @@ class App:
             "/api/openapi.json": {"GET": self._describe},
             "/health/live": {"GET": self._live},
             "/health/ready": {"GET": self._is_ready},
+            "/metrics": {"GET": self._metrics},
             "/predict_number/": {"POST": self._predict_number},
             "/hello/": {"GET": self._hello},
         }
+        self.count_in(monitor.Monitor(self.routes), 1)
+        self.row.pid = os.getpid()
+        self.ready = True
+
+    def count_in(self, shared: monitor.Monitor, place: int) -> None:
+        """Count in a row of a monitor, perhaps one that other processes share."""
+        self._monitor = shared
+        self.row = shared.rows[place]
+        self.row.version = self.version
+
+    @property
+    def ready(self) -> bool:
+        """What /health/ready answers; whoever stops the server sets it to False first."""
+        return self.row.ready
+
+    @ready.setter
+    def ready(self, ready: bool) -> None:
+        self.row.ready = ready
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request; whatever happens, with a response and a line in the log."""
-        start = perf_counter()
+        self.busy_since = perf_counter()
+        try:
+            return [self._answer(environ, start_response)]
+        finally:
+            self.busy_since = 0.0
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> bytes:
+        """Start the response; returns its body."""
         request = Request(environ)
         try:
             response = self._respond(request)
@@ -120,11 +162,15 @@ class App:
             )
             response = problem(500, detail)
         headers = [*response.headers, _NO_SNIFF, ("X-Request-Id", request.id)]
+        if self._origins:
+            headers += cors.headers(request, self._origins)
         if response.status not in _NO_CONTENT:
             headers.append(("Content-Length", str(len(response.body))))
         # bjoern would send a body to HEAD.
         body = b"" if request.method == "HEAD" else response.body
         start_response(_STATUS_LINES[response.status], headers)
+        seconds = perf_counter() - self.busy_since
+        self.row.count_request(self._route(request.path), response.status, seconds)
         if ACCESS.isEnabledFor(logging.INFO):
             log(
                 ACCESS,
@@ -135,10 +181,17 @@ class App:
                 path=request.path[:MAX_LOGGED_PATH],
                 status=response.status,
                 bytes=len(body),
-                ms=round(1000 * (perf_counter() - start), 3),
+                ms=round(1000 * seconds, 3),
                 **response.facts,
             )
-        return [body]
+        return body
+
+    def _route(self, path: str) -> str:
+        """What the path is counted as."""
+        if path in self.routes:
+            return path
+        is_file = self._files is not None and self._files.get(path) is not None
+        return monitor.FILE if is_file else monitor.OTHER
 
     def _respond(self, request: Request) -> Response:
         methods = self.routes.get(request.path)
@@ -171,10 +224,15 @@ class App:
             raise HTTPError(422, f'"image" expected true or false, got {kind(with_image)}')
         _expect_keys(body, "strokes", "pixels")
         prediction = _drawn(self._predictor.predict_number, body)
-        answer = _answer(prediction)
+        answer = _described(prediction)
         answer["model"] = self._predictor.version
         if with_image:
             answer["image"] = np.rint(prediction.whole.image * 255).astype(int).tolist()
+        self.row.count_answer(
+            [digit.digit for digit in prediction.digits],
+            prediction.confidence,
+            is_digit=all(digit.is_digit for digit in prediction.digits),
+        )
         facts = {"number": prediction.number, "confidence": round(prediction.confidence, 4)}
         return json_response(answer, facts=facts)
 
@@ -187,6 +245,9 @@ class App:
             "confidence": str(int(100 * prediction.confidence)),
             "model_version": self._predictor.version,
         }
+        self.row.count_answer(
+            [prediction.digit], prediction.confidence, is_digit=prediction.is_digit
+        )
         facts = {"digit": prediction.digit, "confidence": round(prediction.confidence, 4)}
         return json_response(answer, facts=facts)
 
@@ -204,6 +265,10 @@ class App:
             detail = "the server expected to be ready, got told to stop; ask another one"
             raise HTTPError(503, detail, [("Retry-After", "1")])
         return json_response({"status": "ready", "model": self._predictor.version})
+
+    def _metrics(self, _: Request) -> Response:
+        body = self._monitor.text().encode("ascii")
+        return Response(200, body, [("Content-Type", monitor.CONTENT_TYPE), NO_STORE])
 
     def _hello(self, _: Request) -> Response:
         return Response(
@@ -260,7 +325,7 @@ def _drawn(read: Callable[[dict[str, Any]], _T], drawing: dict[str, Any]) -> _T:
         raise HTTPError(422, str(error)) from None
 
 
-def _answer(prediction: NumberPrediction) -> dict[str, Any]:
+def _described(prediction: NumberPrediction) -> dict[str, Any]:
     return {
         **_read(prediction.whole),
         "probabilities": prediction.whole.probabilities.tolist(),

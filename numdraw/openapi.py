@@ -118,6 +118,22 @@ def _paths() -> Json:
                 },
             }
         },
+        "/metrics": {
+            "get": {
+                "tags": ["health"],
+                "operationId": "metrics",
+                "summary": "What was answered since the server started",
+                "description": "nginx keeps it, and the health of the server, from strangers.",
+                "responses": {
+                    "200": {
+                        "description": "Prometheus' text format, summed over the workers",
+                        "headers": _shared_headers(),
+                        "content": {"text/plain": {"schema": {"type": "string"}}},
+                    },
+                    **_errors(429, 503),
+                },
+            }
+        },
         "/predict_number/": {
             "post": {
                 "tags": ["pynumdraw"],

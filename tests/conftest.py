@@ -1,6 +1,8 @@
 """What the tests share: real data where it is, made data where it is not, the shipped weights."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 
 # BLAS reads it when NumPy is first imported; bits are compared between numbers of threads.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -15,6 +17,7 @@ import idx
 from numdraw import Predictor
 from numdraw.data import FOLDER_VARIABLE, data_folder
 from tests.ink import DRAWINGS_VARIABLE, drawings_folder
+from tests.running import Server, running
 
 # No test fails for being slow: a shared machine stalls now and then. The same examples each time,
 # so that a red run says something of the change.
@@ -58,3 +61,19 @@ def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         idx.write(folder / f"{split}-images-idx3-ubyte", images)
         idx.write(folder / f"{split}-labels-idx1-ubyte", labels)
     return folder
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # Not tmp_path: a socket's path holds at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="numdraw-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One server for all tests of a module that only ask it."""
+    with running() as server:
+        yield server
+        assert server.errors("unexpected error") == []
+        assert server.errors("worker ended") == []

@@ -18,7 +18,8 @@ from tests.asking import Reply, ask, post
 
 SEVEN = [[[60, 40], [180, 42], [120, 200]]]
 POSTS = ["/api/predict", "/predict_number/"]
-GETS = ["/api/model", "/api/openapi.json", "/health/live", "/health/ready", "/hello/"]
+CONSTANT = ["/api/model", "/api/openapi.json", "/health/live", "/health/ready", "/hello/"]
+GETS = [*CONSTANT, "/metrics"]
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +342,7 @@ def test_what_the_client_has_already_is_304(app: App, path: str) -> None:
         assert not {"Content-Length", "Content-Type"} & again.headers.keys()
 
 
-@pytest.mark.parametrize("path", [*GETS, "/", "/nothing"])
+@pytest.mark.parametrize("path", [*CONSTANT, "/", "/nothing"])
 def test_head_is_get_without_the_body(app: App, path: str) -> None:
     get, head = ask(app, "GET", path), ask(app, "HEAD", path)
     assert head.body == b""
@@ -399,7 +400,7 @@ NOWHERE = "the path expected a route of /api/openapi.json or a file of the page,
 @pytest.mark.parametrize(
     "path",
     [
-        *("/nothing", "/api", "/api/", "/metrics", "/../etc/passwd", "/\0", "/css/", "/js"),
+        *("/nothing", "/api", "/api/", "/metric", "/../etc/passwd", "/\0", "/css/", "/js"),
         *("/index.html/..", "/api/predict\0", "/API/predict", "/\xff\xfe", "//hello/"),
     ],
 )

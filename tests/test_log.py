@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from numdraw._log import ACCESS, ERROR, LineHandler, configure, log, log_exception
+from numdraw._log import ACCESS, ERROR, LineHandler, Logs, log, log_exception
 
 
 @pytest.fixture
@@ -125,12 +125,12 @@ def test_configure_sends_access_to_stdout_and_errors_to_stderr(
         monkeypatch.setattr(logger, "level", 0)
         monkeypatch.setattr(logger, "disabled", False)
         monkeypatch.setattr(logger, "_cache", {}, raising=False)
-    configure()
+    Logs().configure()
     log(ACCESS, logging.INFO, "request")
     log(ERROR, logging.INFO, "worker started")
     out, err = capfd.readouterr()
     assert json.loads(out)["message"] == "request"
     assert json.loads(err)["message"] == "worker started"
-    configure(access=False)
+    Logs(requests=False).configure()
     log(ACCESS, logging.INFO, "request")
     assert capfd.readouterr() == ("", "")
