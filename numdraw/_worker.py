@@ -122,14 +122,17 @@ def _beat(app: App, tick: float) -> None:
     """Show every so many seconds that the worker gets on: idle, or at another request than before.
 
     bjoern's loop runs Python's handlers, and so does a request in Python: an endless loop there is
-    found out by its age. Where the handler does not run at all, nothing gets on either.
+    found out by its age. Where the handler does not run at all, nothing gets on either. Nor does it
+    without a free descriptor: bjoern then tries for ever to accept a connection.
     """
     seen = 0.0
 
     def beat(number: int, frame: object) -> None:
         nonlocal seen
-        if not app.busy_since or app.busy_since != seen:
-            app.row.beat = time.monotonic()
+        with contextlib.suppress(OSError):
+            os.close(os.dup(0))
+            if not app.busy_since or app.busy_since != seen:
+                app.row.beat = time.monotonic()
         seen = app.busy_since
 
     app.row.beat = time.monotonic()

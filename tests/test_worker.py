@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import json
 import os
@@ -141,6 +142,17 @@ def test_a_worker_that_is_stopped_while_it_is_idle_is_replaced() -> None:
         wait_until(lambda: server.errors("worker hung"))
         assert ask(server, "GET", "/hello/")[0] == 200
         assert not alive(worker)
+
+
+def test_a_worker_without_a_free_descriptor_is_replaced() -> None:
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))"
+    with running("--timeout", "1", before=few) as server, contextlib.ExitStack() as stack:
+        for _ in range(30):
+            address = ("127.0.0.1", server.port)
+            stack.enter_context(socket.create_connection(address, timeout=10))
+        wait_until(lambda: server.errors("worker hung"))
+        stack.close()
+        assert ask(server, "GET", "/hello/")[0] == 200
 
 
 def test_a_worker_that_is_only_idle_or_slow_is_left_alone() -> None:
