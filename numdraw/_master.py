@@ -32,6 +32,7 @@ TRACE_TIME = 0.05  # s to write down a traceback
 
 STEADY = 5.0  # s; a worker that lived so long did not die of how it starts
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # s between starts of a worker that keeps dying; it doubles
+CRASH_LOOP = 3  # short lives in a row; from there on it is told as what it is
 
 _STOP = {signal.SIGTERM, signal.SIGINT}
 
@@ -67,13 +68,15 @@ class Post:
         self.former: Process | None = None  # in a reload, the one that is being replaced
         self.due = 0.0  # s on the monotonic clock
         self.delay = 0.0  # s
+        self.short_lives = 0  # in a row
 
     def ended(self, lived: float, now: float) -> None:
         """Plan the next start: at once after a steady life, later and later otherwise."""
         self.process = None
         if lived >= STEADY:
-            self.delay = 0.0
+            self.delay, self.short_lives = 0.0, 0
         else:
+            self.short_lives += 1
             self.delay = min(max(FIRST_DELAY, 2 * self.delay), LAST_DELAY)
         self.due = now + self.delay
 
@@ -269,6 +272,15 @@ class Master:
                 facts["restart_in"] = post.delay
             # negative: the number of the signal that ended it
             log(ERROR, WARNING if status == 0 else FAULT, "worker ended", **facts)
+            if post.process is None and post.short_lives >= CRASH_LOOP:
+                log(
+                    ERROR,
+                    FAULT,
+                    "crash loop",
+                    short_lives=post.short_lives,
+                    restart_in=post.delay,
+                    hint="the lines above tell why; the other workers answer meanwhile",
+                )
         _close(process.trace)
         row = self._monitor.rows[process.place]
         row.pid, row.ready = 0, False

@@ -105,6 +105,17 @@ def test_a_worker_that_keeps_dying_is_started_later_and_later() -> None:
     assert post.delay == 0.0
 
 
+def test_a_crash_loop_is_told_as_what_it_is() -> None:
+    dying = "import bjoern, os; bjoern.server_run = lambda *_: os._exit(3)"
+    with running(before=dying) as server:
+        wait_until(lambda: len(server.errors("crash loop")) == 2)
+        lines = server.errors("crash loop")
+        assert [line["short_lives"] for line in lines] == [3, 4]
+        assert [line["restart_in"] for line in lines] == [0.4, 0.8]
+        assert {line["status"] for line in server.errors("worker ended")} == {3}
+        assert server.stop() == 0
+
+
 def test_a_worker_that_cannot_be_forked_is_tried_again_later(
     monkeypatch: pytest.MonkeyPatch, predictor: Predictor, caplog: pytest.LogCaptureFixture
 ) -> None:
