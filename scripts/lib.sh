@@ -227,16 +227,18 @@ from importlib.metadata import requires
 print(next(line.split(";")[0].strip() for line in requires("numdraw") if line.startswith("bjoern")))'
 }
 
-# Writes nginx's files for one site into a folder, which becomes its prefix.
-# Arguments: the folder, the address to listen on, the folder of the page, the workers' socket.
+# Writes nginx's files for one site into a folder, which becomes its prefix. No access log.
+# Arguments: the folder, the address to listen on, the folder of the page, the workers' socket, and
+# the site's file in nginx/ if it is not numdraw.conf.
 nginx_files() {
-    local folder=$1 address=$2 page=$3 socket=$4
+    local folder=$1 address=$2 page=$3 socket=$4 site=${5:-numdraw.conf}
     mkdir -p "$folder/temp"
     cp -R "$root/nginx/nginx.conf" "$root/nginx/numdraw" "$folder"
     sed -e "/# SITE: the socket/s|unix:[^ ]*|\"unix:$(in_sed "$socket")\"|" \
-        -e "/# SITE: the address/s|listen [^;]*|listen $(in_sed "$address")|" \
+        -e "/# SITE: the address that/s|listen [^;]*|listen $(in_sed "$address")|" \
         -e "/# SITE: a copy/s|root  *[^;]*|root \"$(in_sed "$page")\"|" \
-        "$root/nginx/numdraw.conf" >"$folder/numdraw.conf"
+        -e "/# SITE: the access log/s|access_log [^;]*|access_log off|" \
+        "$root/nginx/$site" >"$folder/numdraw.conf"
 }
 
 # Quotes a text for the right side of sed's s|||, inside a quoted text of nginx.

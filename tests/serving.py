@@ -46,6 +46,7 @@ def serving(
     app: Sequence[str | Path] | None = None,
     workers: int = 1,
     edits: Mapping[str, str] | None = None,
+    site_file: str = "numdraw.conf",
 ) -> Iterator[Site]:
     """Serve the page and the API until the end of the block; skips the test without nginx.
 
@@ -54,6 +55,7 @@ def serving(
         app: the command of another application, to which the socket's path is added; an empty one
             for none. Without it numdraw.serve runs.
         edits: texts in nginx's files and what to put in their place.
+        site_file: the one of nginx/ that is served.
     """
     if NGINX is None:
         pytest.skip("nginx is not installed: apt-get install nginx-light")
@@ -70,7 +72,7 @@ def serving(
             public = shutil.copytree(public, folder / "public")
             for path in (public, *public.rglob("*")):
                 path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
-        nginx_files(folder, f"127.0.0.1:{port}", public)
+        nginx_files(folder, f"127.0.0.1:{port}", public, site_file)
         edit(folder, edits or {})
         running = None
         if app:
@@ -90,13 +92,14 @@ def serving(
         yield site
 
 
-def nginx_files(folder: Path, address: str, public: Path) -> None:
+def nginx_files(folder: Path, address: str, public: Path, site_file: str = "numdraw.conf") -> None:
     """Write nginx's files as scripts/serve does."""
     command = '. "$0"; nginx_files "$@"'
     library = ROOT / "scripts" / "lib.sh"
     socket_path = folder / "numdraw.sock"
     subprocess.run(
-        ["bash", "-c", command, library, folder, address, public, socket_path], check=True
+        ["bash", "-c", command, library, folder, address, public, socket_path, site_file],
+        check=True,
     )
 
 

@@ -59,8 +59,8 @@ def test_who_has_a_file_gets_304(page: Path) -> None:
 
 
 def test_the_policy_is_that_of_nginx() -> None:
-    conf = (ROOT / "nginx" / "numdraw.conf").read_text()
-    policies = re.findall(r'Content-Security-Policy\s+"([^"]+)"', conf)
+    conf = (ROOT / "nginx" / "numdraw" / "http.conf").read_text()
+    policies = re.findall(r'"~\^text/html"\s+"([^"]+)"', conf)
     assert policies
     assert set(policies) == {CONTENT_SECURITY_POLICY}
 
