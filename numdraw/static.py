@@ -29,12 +29,15 @@ CONTENT_TYPES = {
 }
 OTHER_TYPE = "application/octet-stream"
 
-# The same as in nginx's configuration: nothing but what this server sends, and no inline code.
-CONTENT_SECURITY_POLICY = (
+# The same as in nginx's configuration. The page may use what this server sends, and no inline code;
+# a picture opened by itself has its colours and no script; anything else is no document.
+PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,19 @@ def respond(file: File, request: Request) -> Response:
     """A file, or 304 where the client has it."""
     headers: list[Header] = [
         ("Content-Type", file.content_type),
-        ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+        ("Content-Security-Policy", policy_of(file.content_type)),
         ("Cross-Origin-Opener-Policy", "same-origin"),
         ("Cross-Origin-Resource-Policy", "same-origin"),
         ("Referrer-Policy", "no-referrer"),
     ]
     return cached(request, file.body, file.etag, headers)
+
+
+def policy_of(content_type: str) -> str:
+    """The Content-Security-Policy of a file."""
+    if content_type.startswith("text/html"):
+        return PAGE_POLICY
+    return PICTURE_POLICY if content_type == "image/svg+xml" else OTHER_POLICY
 
 
 def etag_of(body: bytes) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from numdraw.static import CONTENT_SECURITY_POLICY
+from numdraw.static import PAGE_POLICY
 from tests.serving import ROOT, SECONDS, Site, free_port, serving
 from tests.through_nginx import DRAWING, ask, echo, tls_edits, wait_until
 
@@ -138,7 +138,7 @@ def test_http_2_is_agreed_on_and_spoken(secure: Secure) -> None:
     assert status.strip() == "HTTP/2 200"
     named = dict(line.split(": ", 1) for line in headers if line)
     assert named["strict-transport-security"] == HSTS
-    assert named["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert named["content-security-policy"] == PAGE_POLICY
     assert named["x-content-type-options"] == "nosniff"
 
 

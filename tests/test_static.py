@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from numdraw import static
-from numdraw.static import CONTENT_SECURITY_POLICY, File, Static, etag_of, respond
+from numdraw.static import OTHER_POLICY, PAGE_POLICY, PICTURE_POLICY, File, Static, etag_of, respond
 from numdraw.wsgi import REASONS, Environ, Request, StartResponse
 from tests.asking import ask
 
@@ -42,7 +42,7 @@ def test_a_file_is_answered_with_type_etag_and_policy(page: Path) -> None:
         "Content-Type": "text/javascript; charset=utf-8",
         "ETag": f'"{hashlib.sha256(b"1;").hexdigest()[:32]}"',
         "Cache-Control": "no-cache",
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Content-Security-Policy": OTHER_POLICY,
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
@@ -58,11 +58,22 @@ def test_who_has_a_file_gets_304(page: Path) -> None:
     assert ask(app, "GET", "/", headers={"If-None-Match": '"other"'}).status == 200
 
 
-def test_the_policy_is_that_of_nginx() -> None:
+@pytest.mark.parametrize(
+    ("content_type", "policy"),
+    [
+        ("text/html; charset=utf-8", PAGE_POLICY),
+        ("image/svg+xml", PICTURE_POLICY),
+        ("text/javascript; charset=utf-8", OTHER_POLICY),
+    ],
+)
+def test_the_policy_of_a_type_is_that_of_nginx(content_type: str, policy: str) -> None:
+    assert static.policy_of(content_type) == policy
     conf = (ROOT / "nginx" / "numdraw" / "http.conf").read_text()
-    policies = re.findall(r'"~\^text/html"\s+"([^"]+)"', conf)
-    assert policies
-    assert set(policies) == {CONTENT_SECURITY_POLICY}
+    named = re.search(r"\$numdraw_content_policy \{(.+?)\n\}", conf, re.DOTALL)
+    assert named is not None
+    policies = dict(re.findall(r'(default|"[^"]+") +"([^"]+)";', named[1]))
+    [key] = [k for k in policies if content_type.startswith(k.strip('"~^'))] or ["default"]
+    assert policies[key] == policy
 
 
 def test_index_html_is_the_folder_itself(page: Path) -> None:
