@@ -20,6 +20,7 @@ ONNX_RUNTIME = ["onnxruntime>=1.20"]
 REPORT = ["matplotlib>=3.7"]
 SKLEARN = ["scikit-learn>=1.6"]
 TORCH = ["torch>=2.4"]
+SERVERS = ["fastapi>=0.130", "flask>=3.1", "gunicorn>=23.0", "uvicorn[standard]>=0.34"]
 MPI = ["mpi4py>=4.1"]  # the first whose wheels take the MPI that they find
 
 
@@ -64,7 +65,8 @@ def main() -> None:
             # The whole net is compared with PyTorch where it is installed. It is 200 MB and more.
             "torch": TORCH,
             # What scripts/bench compares with; threadpoolctl tells whose kernels BLAS runs.
-            "bench": [*TRAIN, *ONNX, *ONNX_RUNTIME, *REPORT, *SKLEARN, *TORCH],
+            # scripts/bench serve takes the programs wrk and k6 too, where they are installed.
+            "bench": [*TRAIN, *ONNX, *ONNX_RUNTIME, *REPORT, *SERVERS, *SKLEARN, *TORCH],
             "dev": [
                 *TRAIN,
                 *ONNX,
@@ -72,6 +74,7 @@ def main() -> None:
                 *ONNX_RUNTIME,  # runs what numdraw.onnx writes
                 *SKLEARN,  # its checks and tools are tried on nn.Classifier
                 *MPI,
+                *SERVERS,  # scripts/bench serve is typed and tried
                 "build>=1.0",
                 "gixy-ng>=0.2.19",
                 "hypothesis>=6.100",

@@ -1,12 +1,13 @@
-"""scripts/bench train and predict: they run, and write figures. What these are is not tested."""
+"""scripts/bench train, predict and serve run and write figures. What these are is not tested."""
 
-import importlib.util
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NEEDED = ("torch", "sklearn", "onnx", "onnxruntime", "matplotlib")
+SERVERS = ("bjoern", "fastapi", "uvicorn", "flask", "gunicorn")
 LATE = 300  # seconds, on a very busy machine
 
 pytestmark = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, NEEDED)),
+    not all(map(find_spec, NEEDED)),
     reason="not all of the extra bench is installed: pip install 'numdraw[bench]'",
 )
 
@@ -190,3 +192,92 @@ def test_scores_compares_all_ways(made_data: Path, tmp_path: Path) -> None:
     assert ways <= found.keys()
     assert all(0 <= found[way]["auroc"] <= 1 for way in ways)
     assert found["log odds"] == found["log odds"] | {"auroc": 1.0, "fpr95": 0.0}
+
+
+def bench_serve(*args: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `scripts/bench serve --quick`."""
+    return subprocess.run(
+        [ROOT / "scripts" / "bench", "serve", "--quick", *args],
+        env={**os.environ, "NUMDRAW_VENV": sys.prefix, **environment},
+        capture_output=True, text=True, timeout=LATE,
+    )  # fmt: skip  # shorter so
+
+
+def has_program(name: str) -> bool:
+    """Whether scripts/bench would find it."""
+    beside = str(Path(sys.executable).parent)
+    path = os.pathsep.join([beside, os.environ["PATH"], "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    return shutil.which(name, path=path) is not None
+
+
+@pytest.mark.skipif(
+    not (has_program("wrk") and has_program("nginx") and all(map(find_spec, SERVERS))),
+    reason="not all of wrk, nginx and the servers is installed: apt-get install wrk nginx-light, "
+    "pip install 'numdraw[bench,serve]'",
+)
+def test_serve_measures_every_server(tmp_path: Path) -> None:
+    out = tmp_path / "serve.json"
+    done = bench_serve("--json", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "all read 5 drawings as numdraw does" in done.stdout
+    found = figures(out)
+    assert found.keys() == {
+        "bench", "left_out", "machine", "drawings", "first answer, ms", "saturated",
+        "two workers", "where, us", "unread", "steady", "memory, bytes", "targets",
+    }  # fmt: skip  # shorter so
+    left_out = {left["what"] for left in found["left_out"]}
+    assert left_out == (set() if has_program("k6") else {"latency"})
+    of_servers = ("numdraw", "FastAPI", "Flask")
+    predict = "POST /api/predict"
+    assert {tuple(its[k] for k in ("server", "path", "workers", "request"))
+            for its in found["saturated"]} == {
+        ("numdraw", "direct", 1, predict),
+        ("numdraw", "nginx", 1, predict),
+        *((name, "nginx", 2, predict) for name in of_servers),
+        ("numdraw", "nginx", 1, "GET /hello/"),
+        ("bjoern alone", "nginx", 1, "GET /hello/"),
+        ("bjoern alone", "nginx", 1, predict),
+        ("numdraw, unread", "direct", 1, predict),
+        ("FastAPI, unread", "direct", 1, predict),
+    }  # fmt: skip  # shorter so
+    for its in found["saturated"]:
+        assert its["answers/s"]["median"] > 0
+        assert its["CPU us an answer"]["server"] > 0
+        assert its["failed"] == 0
+    assert found["two workers"].keys() == {"numdraw, nginx"}
+    assert found["where, us"]["nginx"]["application: the prediction"] > 0
+    assert found["unread"].keys() == {"numdraw", "FastAPI"}
+    assert len(found["steady"]) == (1 if has_program("k6") else 0)
+    for steady in found["steady"]:
+        assert (steady["server"], steady["path"], steady["rate"]) == ("numdraw", "nginx", 200)
+        assert steady["requests"] > 0
+        assert steady["failed"] == 0
+        assert 0 < steady["p50"] <= steady["p99"] <= steady["max"]
+    assert found["first answer, ms"].keys() == found["memory, bytes"].keys() == set(of_servers)
+    for processes in found["memory, bytes"].values():
+        assert len(processes) >= 3  # a master and two workers
+        assert all(0 < its["private"] <= its["proportional"] for its in processes)
+
+
+@pytest.mark.skipif(not find_spec("bjoern"), reason="bjoern is not installed: pip install bjoern")
+def test_serve_names_what_is_missing_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        "missing = {'uvicorn', 'flask'}\n"
+        "importlib.util.find_spec = lambda name: None if name in missing else find(name)\n"
+    )
+    out, nowhere = tmp_path / "serve.json", str(tmp_path / "none")
+    done = bench_serve(
+        "--json", out, PYTHONPATH=str(tmp_path), NUMDRAW_DRAWINGS=nowhere,
+        NUMDRAW_WRK=nowhere, NUMDRAW_K6=nowhere, NUMDRAW_NGINX=nowhere,
+    )  # fmt: skip  # shorter so
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "300 made up by numdraw.glyphs" in done.stdout
+    assert "left out: nginx: not installed; apt-get install nginx-light brings it" in done.stdout
+    found = figures(out)
+    assert [left["what"] for left in found["left_out"]] == [
+        "uvicorn", "Flask", "nginx", "saturated rates", "latency"
+    ]  # fmt: skip  # shorter so
+    assert found["first answer, ms"].keys() == found["memory, bytes"].keys() == {"numdraw"}
+    assert "saturated" not in found

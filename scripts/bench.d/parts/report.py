@@ -20,6 +20,11 @@ OTHERS = {  # by the name to import: that of the distribution, and its own
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnxruntime"),
     "matplotlib": ("matplotlib", "matplotlib"),
+    "bjoern": ("bjoern", "bjoern"),
+    "fastapi": ("fastapi", "FastAPI"),
+    "uvicorn": ("uvicorn", "uvicorn"),
+    "flask": ("flask", "Flask"),
+    "gunicorn": ("gunicorn", "gunicorn"),
 }
 
 
