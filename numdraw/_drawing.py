@@ -77,13 +77,13 @@ def read_strokes(strokes: Any) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         raise DrawingError(f"strokes[{sizes.index(0)}] expected at least one point, got none")
     if sum(sizes) > MAX_POINTS:
         raise DrawingError(f"strokes expected at most {MAX_POINTS} points, got {sum(sizes)}")
-    ends = np.cumsum(sizes) - 1
+    ends = np.add.accumulate(sizes) - 1
     points = list(chain.from_iterable(strokes))
     if set(map(type, points)) <= _LISTS and set(map(len, points)) == {2}:
         flat = list(chain.from_iterable(points))
         if set(map(type, flat)) <= _NUMBERS:
             xy = _float64(flat)
-            if (np.abs(xy) <= MAX_COORDINATE).all():
+            if np.abs(xy).max() <= MAX_COORDINATE:  # NaN is not
                 return xy.reshape(-1, 2), ends
     # One by one: some points are no plain lists, such as arrays, or something is wrong with one.
     pairs = [_pair(point, i, j) for i, s in enumerate(strokes) for j, point in enumerate(s)]

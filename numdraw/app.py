@@ -139,11 +139,11 @@ class App:
         """Answer one request; whatever happens, with a response and a line in the log."""
         self.busy_since = perf_counter()
         try:
-            return [self._answer(environ, start_response)]
+            return [self._reply(environ, start_response)]
         finally:
             self.busy_since = 0.0
 
-    def _answer(self, environ: Environ, start_response: StartResponse) -> bytes:
+    def _reply(self, environ: Environ, start_response: StartResponse) -> bytes:
         """Start the response; returns its body."""
         request = Request(environ)
         try:
@@ -224,7 +224,7 @@ class App:
             raise HTTPError(422, f'"image" expected true or false, got {kind(with_image)}')
         _expect_keys(body, "strokes", "pixels")
         prediction = _drawn(self._predictor.predict_number, body)
-        answer = _described(prediction)
+        answer = _answer(prediction)
         answer["model"] = self._predictor.version
         if with_image:
             answer["image"] = np.rint(prediction.whole.image * 255).astype(int).tolist()
@@ -325,7 +325,7 @@ def _drawn(read: Callable[[dict[str, Any]], _T], drawing: dict[str, Any]) -> _T:
         raise HTTPError(422, str(error)) from None
 
 
-def _described(prediction: NumberPrediction) -> dict[str, Any]:
+def _answer(prediction: NumberPrediction) -> dict[str, Any]:
     return {
         **_read(prediction.whole),
         "probabilities": prediction.whole.probabilities.tolist(),

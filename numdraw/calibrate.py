@@ -56,9 +56,7 @@ def digit_scores(logits: Array) -> Array:
     Source: Liu, Wang, Owens and Li, "Energy-based Out-of-distribution Detection", 2020, equation 4,
     for the first term alone.
     """
-    z = logits[:, :CLASSES].astype(np.float64)
-    highest = z.max(axis=1)
-    scores: Array = highest + np.log(np.exp(z - highest[:, None]).sum(axis=1))
+    scores: Array = np.logaddexp.reduce(logits[:, :CLASSES], axis=1, dtype=np.float64)
     if logits.shape[1] > NO_DIGIT:
         scores -= logits[:, NO_DIGIT]
     return scores

@@ -89,7 +89,7 @@ class Predictions:
 class Predictor:
     """A trained network that reads drawings.
 
-    Predicting changes nothing in it, so threads can share one.
+    Threads can share one: what predicting writes to, each has for itself.
 
     Attributes:
         version: the architecture and the first digits of the file's SHA-256: "mlp-1f3a9c20".
@@ -175,26 +175,24 @@ class Predictor:
         """
         parts = preprocess.parts(drawing)
         pieces = segment.group(parts.points)
+        if len(pieces) == 1:
+            whole = self._read([parts.whole])[0]
+            return NumberPrediction(str(whole.digit), whole.confidence, [whole], whole)
         runs = segment.runs(pieces)
-        rendered = []
-        for run in runs[:-1]:
-            members = [i for piece in pieces[run.start : run.stop] for i in piece.members]
-            rendered.append(parts.render(members))
+        rendered = [
+            parts.render([i for piece in pieces[run.start : run.stop] for i in piece.members])
+            for run in runs[:-1]
+        ]
         rendered.append(parts.whole)
         readable = [index for index, image in enumerate(rendered) if image is not None]
-        answers = dict(
-            zip(
-                readable,
-                self._read([image for image in rendered if image is not None]),
-                strict=True,
-            )
-        )
-        scores = np.full(len(runs), -np.inf)
+        read = self._read([image for image in rendered if image is not None])
+        answers = dict(zip(readable, read, strict=True))
+        scores = [-math.inf] * len(runs)
         for index, answer in answers.items():
-            nothing = NO_DIGIT_PRIOR * (1.0 - float(answer.probabilities.sum()))
+            nothing = NO_DIGIT_PRIOR * (1.0 - _any_digit(answer))
             scores[index] = math.log(max(answer.confidence + nothing, TINY))
         whole = answers[len(runs) - 1]
-        no_number = NO_NUMBER_PRIOR * (1.0 - float(whole.probabilities.sum()))
+        no_number = NO_NUMBER_PRIOR * (1.0 - _any_digit(whole))
         chosen, share = segment.choose(pieces, runs, scores, nothing=math.log(max(no_number, TINY)))
         digits = [answers[index] for index in chosen]
         weight = NO_DIGIT_WEIGHT if len(digits) > 1 else 1.0
@@ -206,18 +204,20 @@ class Predictor:
         )
 
     def _read(self, rendered: Sequence[preprocess.Rendered]) -> list[Prediction]:
-        answer = self.predict_images(np.stack([each.image for each in rendered]))
+        """What drawings are read as, whose images need no check: they are in [0, 1], with ink."""
+        images = np.concatenate([each.image[None] for each in rendered])
+        answer = self._answer(self._logits(images))
         return [
-            Prediction(
-                digit=int(answer.digits[i]),
-                confidence=float(answer.confidences[i]),
-                is_digit=bool(answer.is_digit[i]),
-                looks=float(answer.looks[i]),
-                probabilities=answer.probabilities[i],
-                image=each.image,
-                box=each.box,
+            Prediction(digit, confidence, is_digit, each.box, looks, probabilities, each.image)
+            for digit, confidence, is_digit, looks, probabilities, each in zip(
+                answer.digits.tolist(),
+                answer.confidences.tolist(),
+                answer.is_digit.tolist(),
+                answer.looks.tolist(),
+                answer.probabilities,
+                rendered,
+                strict=True,
             )
-            for i, each in enumerate(rendered)
         ]
 
     def predict_images(self, images: Array) -> Predictions:
@@ -234,18 +234,23 @@ class Predictor:
             images = models.as_images(images)
         if not np.issubdtype(images.dtype, np.floating):
             raise ValueError(f"images expected uint8 or floats, got {images.dtype}")
-        # `not all` and not `any`, because NaN is in no range
-        if not ((images >= 0) & (images <= 1)).all():
+        # NaN is the least and the most of all that it is among, and in no range.
+        most = images.max(axis=tuple(range(1, images.ndim)), initial=0)
+        if not (images.min(initial=0) >= 0 and most.max(initial=0) <= 1):
             raise ValueError("images expected finite numbers in [0, 1], got others")
-        logits = self._logits(images)
+        answer = self._answer(self._logits(images))
+        answer.is_digit[most == 0] = False  # an empty image is none
+        return answer
+
+    def _answer(self, logits: Array) -> Predictions:
+        """What logits (N, K) say."""
         probabilities = temper(logits, self.calibration.temperature)[:, : models.CLASSES]
         looks = digit_scores(logits)
         digits = probabilities.argmax(axis=1)
         return Predictions(
             digits=digits,
-            confidences=probabilities[np.arange(len(digits)), digits],
-            is_digit=(looks >= self.calibration.threshold)
-            & (images.max(axis=(1, 2), initial=0) > 0),
+            confidences=probabilities.max(axis=1),
+            is_digit=looks >= self.calibration.threshold,
             looks=looks,
             probabilities=probabilities,
         )
@@ -253,8 +258,13 @@ class Predictor:
 
 def _weighed(digit: Prediction, weight: float) -> float:
     """The confidence in a digit with the probability of "no digit" times `weight`, normalised."""
-    any_digit = float(digit.probabilities.sum())
+    any_digit = _any_digit(digit)
     return digit.confidence / max(any_digit + weight * (1.0 - any_digit), TINY)
+
+
+def _any_digit(read: Prediction) -> float:
+    """The probability that it is any digit at all."""
+    return math.fsum(read.probabilities.tolist())
 
 
 def weights_file(path: str | os.PathLike[str] | None = None) -> Path:

@@ -11,6 +11,7 @@ have the standard width. So neither the canvas nor the pen can be told from the 
 pen was wider than a fifth of the drawing.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,7 @@ MAX_SAMPLES = 16_381  # of a scribble; a prime, so that repeated lines fill each
 FINE = 5  # cells a px when pixels are traced
 
 _AXIS = np.arange(SIDE, dtype=np.float64)
+_MOMENTS = np.stack([np.ones(SIDE), _AXIS])
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
@@ -119,7 +121,7 @@ class Parts:
 
     Attributes:
         whole: the image of all.
-        points: (SAMPLES, 2) points along each.
+        points: (SAMPLES, 2) points along each; of a single stroke, those that came.
         render: the image of some of them, given their places; None where they are a dot.
     """
 
@@ -139,7 +141,10 @@ def parts(drawing: Any) -> Parts:
         return _connected(ink)
     xy, ends = read_strokes(ink)
     whole = _draw_strokes(xy, ends, LINE_WIDTH)
-    strokes = np.split(xy, ends[:-1] + 1)
+    if len(ends) == 1:  # there is nothing to cut, so nothing to measure
+        return Parts(whole, [xy], lambda _: whole)
+    stops = (ends + 1).tolist()
+    strokes = [xy[start:stop] for start, stop in itertools.pairwise([0, *stops])]
 
     def render_some(places: Sequence[int]) -> Rendered | None:
         some = [strokes[place] for place in places]
@@ -181,19 +186,23 @@ def _render_strokes(strokes: Any, line_width: float = LINE_WIDTH) -> Rendered:
 
 
 def _draw_strokes(xy: Floats, ends: NDArray[np.intp], line_width: float) -> Rendered:
-    low, high = xy.min(axis=0), xy.max(axis=0)
-    extent = float((high - low).max())
-    if extent <= MIN_EXTENT * max(1.0, float(np.abs(xy).max())):
+    points = xy.T.copy()  # (2, N): x and y are a run of memory each, here and in `_samples`
+    low, high = points.min(axis=1), points.max(axis=1)
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    extent = max(x1 - x0, y1 - y0)
+    if extent <= MIN_EXTENT * max(1.0, -x0, -y0, x1, y1):
         raise DrawingError("strokes expected a line, got a single dot")
     scale = (BOX - line_width) / extent
-    line = _samples((xy - (low + high) / 2) * scale, ends)
+    points -= ((low + high) / 2)[:, None]
+    points *= scale
+    line = _samples(points, ends).T
     reach = line_width / 2 + 0.5
 
     def ink_at(place: Floats) -> Floats:
-        return reach - nearest(line + place, (SIDE, SIDE), reach)
+        return np.minimum(reach - nearest(line + place, (SIDE, SIDE), reach), 1)
 
-    image = _centred(ink_at, (high - low) * scale + line_width)
-    return Rendered(image, (float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+    size = ((x1 - x0) * scale + line_width, (y1 - y0) * scale + line_width)
+    return Rendered(_centred(ink_at, size), (x0, y0, x1, y1))
 
 
 def _render_pixels(pixels: Any) -> Rendered:
@@ -236,34 +245,53 @@ def _draw_pixels(ink: NDArray[np.float32]) -> Rendered:
         distance = nearest(edge + place, (SIDE, SIDE), reach)
         ink = 0.5 + grow + np.where(interpolate(grid, x, y) > 0, distance, -distance)
         # Lines that are thinner than the others must not vanish when the edge moves in.
-        return np.maximum(ink, least_reach - nearest(middle + place, (SIDE, SIDE), least_reach))
+        ink = np.maximum(ink, least_reach - nearest(middle + place, (SIDE, SIDE), least_reach))
+        return np.clip(ink, 0, 1)
 
-    image = _centred(ink_at, (high - low) * scale + line_width)
+    width, height = ((high - low) * scale + line_width).tolist()
+    image = _centred(ink_at, (width, height))
     return Rendered(image, (float(x0), float(y0), float(x1), float(y1)))
 
 
-def _centred(ink_at: Callable[[Floats], Floats], size: Floats) -> NDArray[np.float32]:
+def _centred(ink_at: Callable[[Floats], Floats], size: tuple[float, float]) -> NDArray[np.float32]:
     """The ink with its centre of mass at CENTRE, or as near as its box stays in the frame.
 
     Args:
-        ink_at: the ink, not yet clipped, when the middle of its box is at a place.
+        ink_at: the ink, when the middle of its box is at a place.
         size: width and height of the box.
     """
-    place = np.full(2, (SIDE - 1) / 2)
-    ink = np.clip(ink_at(place), 0, 1)
-    mass = np.array([ink.sum(axis=0) @ _AXIS, ink.sum(axis=1) @ _AXIS]) / ink.sum()
-    room = (SIDE - size) / 2
-    ink = ink_at(place + np.clip(CENTRE - mass, -room, room))
-    return np.clip(ink, 0, 1).astype(np.float32)
+    middle = (SIDE - 1) / 2
+    # (2, 28) @ (28, 28) @ (28, 2): the sums of the ink, times 1 and times its rows and columns
+    moments = _MOMENTS @ ink_at(np.array([middle, middle])) @ _MOMENTS.T
+    (total, x_total), (y_total, _) = moments.tolist()
+    place = []
+    for mass, side in ((x_total / total, size[0]), (y_total / total, size[1])):
+        room = (SIDE - side) / 2
+        place.append(middle + min(max(CENTRE - mass, -room), room))
+    return ink_at(np.array(place)).astype(np.float32)
 
 
-def _samples(xy: Floats, ends: NDArray[np.intp]) -> Floats:
-    """Points at most STEP apart along the strokes; `ends` are their last points' indices."""
-    way = np.diff(xy, axis=0)
-    way[ends[:-1]] = 0  # nothing is drawn between two strokes
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(way[:, 0], way[:, 1]))])
-    at = np.arange(0, along[-1], max(STEP, along[-1] / MAX_SAMPLES))
-    line = np.stack([np.interp(at, along, xy[:, 0]), np.interp(at, along, xy[:, 1])], axis=1)
+def _samples(points: Floats, ends: NDArray[np.intp]) -> Floats:
+    """Points at most STEP apart along the strokes.
+
+    Args:
+        points: (2, N), x and y.
+        ends: the indices of the strokes' last points.
+
+    Returns:
+        (2, samples).
+    """
+    way = points[:, 1:] - points[:, :-1]
+    if len(ends) > 1:
+        way[:, ends[:-1]] = 0  # nothing is drawn between two strokes
+    along = np.zeros(points.shape[1])
+    np.hypot(way[0], way[1]).cumsum(out=along[1:])
+    length = float(along[-1])
+    at = np.arange(0, length, max(STEP, length / MAX_SAMPLES))
     # The points themselves make sharp tips exact; of too many, the strokes' first and last ones.
-    tips = xy if len(xy) <= MAX_SAMPLES else np.concatenate([xy[ends], xy[ends[:-1] + 1], xy[:1]])
-    return np.concatenate([line, tips])
+    tips = points
+    if points.shape[1] > MAX_SAMPLES:
+        tips = points[:, [*ends, *(ends[:-1] + 1), 0]]
+    (x, y), (x_tips, y_tips) = points, tips
+    parts = [np.interp(at, along, x), x_tips, np.interp(at, along, y), y_tips]
+    return np.concatenate(parts).reshape(2, -1)

@@ -15,9 +15,12 @@ among all, by the softmax of SHARPNESS times the sums, are found from left to ri
 grows with the number of pieces.
 """
 
+import itertools
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -49,13 +52,13 @@ class Piece:
     members: tuple[int, ...]
     points: Array
 
-    @property
+    @cached_property
     def low(self) -> Array:
         """(2,), the least x and y."""
         low: Array = self.points.min(axis=0)
         return low
 
-    @property
+    @cached_property
     def high(self) -> Array:
         """(2,), the greatest x and y."""
         high: Array = self.points.max(axis=0)
@@ -72,10 +75,15 @@ class Run:
 
 def sampled(stroke: Array, *, step: float | None = None) -> Array:
     """Points evenly along a stroke (N, 2): SAMPLES of them, or as many as are a step apart."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))])
-    count = SAMPLES if step is None else 2 + int(along[-1] / step)
-    at = np.linspace(0.0, along[-1], count)
-    return np.stack([np.interp(at, along, axis) for axis in stroke.T], axis=1)
+    x, y = stroke.T.copy()  # a run of memory each
+    along = np.zeros(len(x))
+    np.hypot(x[1:] - x[:-1], y[1:] - y[:-1]).cumsum(out=along[1:])
+    length = float(along[-1])
+    count = SAMPLES if step is None else 2 + int(length / step)
+    at = np.arange(count) * (length / (count - 1))
+    at[-1] = length
+    points: Array = np.array([np.interp(at, along, x), np.interp(at, along, y)])
+    return np.transpose(points)
 
 
 def components(inked: Array) -> tuple[Array, list[Array]]:
@@ -137,30 +145,33 @@ def group(parts: Sequence[Array]) -> list[Piece]:
     whole = Piece(tuple(range(len(parts))), np.concatenate(parts))
     if len(parts) == 1 or len(parts) > 2 * MAX_PIECES:
         return [whole]
-    low = np.array([part.min(axis=0) for part in parts])
-    high = np.array([part.max(axis=0) for part in parts])
+    first = [0, *itertools.accumulate(map(len, parts[:-1]))]
+    low = np.minimum.reduceat(whole.points, first)
+    high = np.maximum.reduceat(whole.points, first)
     size = high - low
     line = line_height(size)
-    least = 0.12 * line  # what is smaller both ways is a dot
+    width, longest = size[:, 0], size.max(axis=1)
+    dots = longest < 0.12 * line  # what is smaller both ways is a dot
+    # Part i may belong to part k where near[i, k]: one no smaller, that it lies on, or, as a dot,
+    # is anywhere.
+    overlap = np.minimum(high[:, :1], high[:, 0]) - np.maximum(low[:, :1], low[:, 0])
+    near = overlap >= INSIDE * np.maximum(width, 0.02 * line)[:, None]
+    near |= dots[:, None]
+    near &= longest >= longest[:, None]
     owner = list(range(len(parts)))
-    for i in np.argsort(size.max(axis=1), kind="stable").tolist():
-        overlap = np.minimum(high[i, 0], high[:, 0]) - np.maximum(low[i, 0], low[:, 0])
-        dot = size[i].max() < least
-        beside = np.arange(len(parts)) != i
-        near = beside if dot else beside & (overlap >= INSIDE * max(size[i, 0], 0.02 * line))
-        near &= size.max(axis=1) >= size[i].max()
-        places = np.flatnonzero(near)
-        if not len(places):
+    for i in longest.argsort(kind="stable").tolist():
+        places = [k for k in near[i].nonzero()[0].tolist() if k != i]
+        if not places:
             continue
-        distances = [_distance(parts[i], parts[k]) for k in places.tolist()]
-        nearest = int(np.argmin(distances))
-        if dot or distances[nearest] < TOUCH * line:
-            _join(owner, int(i), int(places[nearest]))
+        distances = [_distance(parts[i], parts[k]) for k in places]
+        nearest = min(distances)
+        if dots[i] or nearest < TOUCH * line:
+            _join(owner, i, places[distances.index(nearest)])
     roots = [_root(owner, i) for i in range(len(parts))]
     pieces = []
     for root in dict.fromkeys(roots):
         members = tuple(i for i, other in enumerate(roots) if other == root)
-        pieces.append(Piece(members, np.concatenate([parts[i] for i in members])))
+        pieces.append(Piece(members, _joined([parts[i] for i in members])))
     if len(pieces) > MAX_PIECES:
         return [whole]
     return sorted(pieces, key=lambda piece: float(piece.low[0] + piece.high[0]))
@@ -180,13 +191,14 @@ def runs(pieces: Sequence[Piece]) -> list[Run]:
 
 def line_height(sizes: Array) -> float:
     """The height of the line of writing, of the widths and heights (N, 2) of its parts."""
-    return float(max(sizes[:, 1].max(), 0.25 * sizes[:, 0].max(), np.finfo(np.float64).tiny))
+    width, height = sizes.max(axis=0).tolist()
+    return float(max(height, 0.25 * width, sys.float_info.min))
 
 
 def choose(
     pieces: Sequence[Piece],
     all_runs: Sequence[Run],
-    scores: Array,
+    scores: Sequence[float] | Array,
     *,
     nothing: float = -math.inf,
 ) -> tuple[list[int], float]:
@@ -207,19 +219,21 @@ def choose(
     n = len(pieces)
     low, high = np.array([p.low for p in pieces]), np.array([p.high for p in pieces])
     cut, kept = _borders(pieces, low, high)
-    inner = np.concatenate([[0.0, 0.0], np.cumsum(kept)])  # inner[k]: of the borders before piece k
+    # inside[k]: of the borders before piece k
+    inside = [0.0, 0.0, *itertools.accumulate(kept)]
     line = line_height(high - low)
+    tops, bottoms = low[:, 1].tolist(), high[:, 1].tolist()
     best, total = [0.0] + [-math.inf] * n, [0.0] + [-math.inf] * n
     last = [-1] * (n + 1)
     for index in sorted(range(len(all_runs)), key=lambda i: all_runs[i].stop):
         start, stop = all_runs[index].start, all_runs[index].stop
-        height = high[start:stop, 1].max() - low[start:stop, 1].min()
+        height = max(bottoms[start:stop]) - min(tops[start:stop])
         lowness = min(0.0, math.log(max(height, 1e-9 * line) / line)) if n > 1 else 0.0
         score = float(scores[index]) - (lowness / LOWNESS) ** 2 / 2
-        score += inner[stop] - inner[start + 1] + (cut[start - 1] if start else 0.0)
+        score += inside[stop] - inside[start + 1] + (cut[start - 1] if start else 0.0)
         if best[start] + score > best[stop]:
             best[stop], last[stop] = best[start] + score, index
-        total[stop] = float(np.logaddexp(total[stop], total[start] + SHARPNESS * score))
+        total[stop] = _log_sum(total[stop], total[start] + SHARPNESS * score)
     chosen: list[int] = []
     at = n
     while at > 0:
@@ -230,35 +244,55 @@ def choose(
     if len(chosen) > MAX_DIGITS:
         return [len(all_runs) - 1], 1.0
     if len(chosen) > 1:
-        total[n] = float(np.logaddexp(total[n], SHARPNESS * (nothing + float(kept.sum()))))
+        total[n] = _log_sum(total[n], SHARPNESS * (nothing + inside[n]))
     return chosen[::-1], math.exp(SHARPNESS * best[n] - total[n])
 
 
-def border_features(pieces: Sequence[Piece], low: Array, high: Array) -> Array:
-    """(n - 1, 2): at each border the gap along the line, and the distance, in line heights."""
+def border_features(pieces: Sequence[Piece], low: Array, high: Array) -> list[tuple[float, float]]:
+    """Of each of n - 1 borders the gap along the line, and the distance, in line heights."""
     line = line_height(high - low)
-    features = np.zeros((len(pieces) - 1, 2))
+    left, right = low[:, 0].tolist(), high[:, 0].tolist()
+    features = []
     for border in range(1, len(pieces)):
         before = slice(max(0, border - NEIGHBOURS), border)
         after = slice(border, border + NEIGHBOURS)
-        gap = low[after, 0].min() - high[before, 0].max()
-        left, right = (
-            np.concatenate([piece.points for piece in pieces[side]]) for side in (before, after)
-        )
-        features[border - 1] = gap, _distance(left, right)
-    return np.clip(features / line, -1.0, 1.0)
+        gap = min(left[after]) - max(right[before])
+        sides = (_joined([piece.points for piece in pieces[side]]) for side in (before, after))
+        features.append((_held(gap / line, 1.0), _held(_distance(*sides) / line, 1.0)))
+    return features
 
 
-def _borders(pieces: Sequence[Piece], low: Array, high: Array) -> tuple[Array, Array]:
-    """(n - 1,) each: the log of the chance that a border is between digits, and that it is not."""
-    gap, distance = border_features(pieces, low, high).T
-    odds = np.clip(CUT_BIAS + CUT_GAP * gap + CUT_DISTANCE * distance, -MOST_ODDS, MOST_ODDS)
-    return -np.logaddexp(0.0, -odds), -np.logaddexp(0.0, odds)
+def _borders(pieces: Sequence[Piece], low: Array, high: Array) -> tuple[list[float], list[float]]:
+    """n - 1 each: the log of the chance that a border is between digits, and that it is not."""
+    odds = [
+        _held(CUT_BIAS + CUT_GAP * gap + CUT_DISTANCE * distance, MOST_ODDS)
+        for gap, distance in border_features(pieces, low, high)
+    ]
+    return [-_log_sum(0.0, -each) for each in odds], [-_log_sum(0.0, each) for each in odds]
+
+
+def _held(value: float, most: float) -> float:
+    """The value, or the nearest one in [-most, most]."""
+    return min(max(value, -most), most)
+
+
+def _joined(points: Sequence[Array]) -> Array:
+    """The points of all, (N, 2)."""
+    return points[0] if len(points) == 1 else np.concatenate(points)
 
 
 def _distance(left: Array, right: Array) -> float:
     """The least distance between two sets of points."""
-    return math.sqrt(float(((left[:, None] - right) ** 2).sum(axis=2).min()))
+    (x, y), (other_x, other_y) = left.T, right.T
+    squares: Array = (x[:, None] - other_x) ** 2
+    squares += (y[:, None] - other_y) ** 2
+    return math.sqrt(float(squares.min()))
+
+
+def _log_sum(a: float, b: float) -> float:
+    """log(exp(a) + exp(b)), where neither needs to be a number that float has."""
+    high, low = max(a, b), min(a, b)
+    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
 
 
 def _root(owner: list[int], i: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from numdraw.models import build, convnet_architecture, lenet_architecture, mlp_architecture
 from numdraw.nn.conv import Conv2d
-from numdraw.nn.inference import MANY, Inference, fold_batch_norm
+from numdraw.nn.inference import FEW, MANY, Inference, fold_batch_norm
 from numdraw.nn.layers import AddChannel, Array, Dropout, Flatten, Layer, Linear, ReLU
 from numdraw.nn.network import CHUNK, Sequential
 from numdraw.nn.norm import BatchNorm
@@ -168,6 +168,34 @@ def test_callers_at_once_get_their_own_logits() -> None:
     with ThreadPoolExecutor(4) as callers:
         for logits, wanted in zip(callers.map(inference, batches), expected, strict=True):
             assert (logits == wanted).all()
+
+
+def test_callers_at_once_get_their_own_logits_of_one_example() -> None:
+    inference = Inference(build(convnet_architecture([4, 6, 8, 8], 0.0), rng=rng()))
+    images = list(rng(3).random((200, 1, 28, 28), np.float32))
+    expected = [inference(image) for image in images]
+    with ThreadPoolExecutor(4) as callers:
+        for logits, wanted in zip(callers.map(inference, images), expected, strict=True):
+            assert (logits == wanted).all()
+
+
+def test_logits_stay_what_they_were_when_others_follow() -> None:
+    inference = Inference(trained([AddChannel(), Conv2d(1, 3, 3, rng=rng()), MaxPool2d(2)]))
+    first = inference(MANY_EXAMPLES[:1])
+    kept = first.copy()
+    inference(MANY_EXAMPLES[1:2])
+    assert (first == kept).all()
+
+
+@pytest.mark.parametrize("count", [FEW, FEW + 1])
+def test_a_few_examples_one_by_one_and_more_in_a_batch_give_the_same(count: int) -> None:
+    network = trained(convolutions(), positive=True)
+    examples = MANY_EXAMPLES[:count]
+    assert Inference(network)(examples) == pytest.approx(network(examples), rel=1e-4, abs=1e-4)
+
+
+def test_no_examples_give_no_logits() -> None:
+    assert Inference(trained(convolutions()))(np.zeros((0, 12, 10))).shape == (0, 7)
 
 
 def test_a_large_batch_of_another_shape_is_refused() -> None:

@@ -192,4 +192,4 @@ def test_what_is_written_is_read_to_the_same_bits(
         np.testing.assert_array_equal(arrays[name], array)
     images = as_images(bars())
     predicted = Predictor.load(tmp_path / "a.npz").network(images)
-    np.testing.assert_array_equal(predicted, Inference(network)(images))
+    np.testing.assert_array_equal(predicted, Inference(network).network(images))

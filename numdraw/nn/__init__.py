@@ -1,8 +1,8 @@
 """A neural network library in NumPy whose every gradient is written out by hand.
 
 Read it in this order: `layers`, `conv`, `pool`, `norm`, `losses`, `network`, `team`, `optim`,
-`parallel`, `inference`, `checkpoint`; `gradcheck` holds each gradient against the slope of the
-loss, and `classifier` is all of it behind `fit` and `predict`.
+`parallel`, `tiled`, `inference`, `checkpoint`; `gradcheck` holds each gradient against the slope of
+the loss, and `classifier` is all of it behind `fit` and `predict`.
 
 The batch comes last: an array is (features, N), one example a column, so that a layer is
 `out = weight @ x + bias` as in the textbooks. Images are (H, C, W, N): see `conv` for the reason.
