@@ -17,11 +17,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from numdraw import _worker
-from numdraw._log import ERROR, FAULT, INFO, MAX_TRACEBACK, WARNING, Logs, log, log_exception
+from numdraw._log import ERROR, FAULT, INFO, WARNING, Logs, log, log_exception
+from numdraw._posts import CRASH_LOOP, Post, Process, close_trace, make_trace, read_trace
 from numdraw._systemd import Systemd
 from numdraw.app import App
 from numdraw.monitor import Monitor, Row
@@ -30,55 +30,7 @@ KILL_GRACE = 1.0  # s beyond the deadline for a worker whose thread never gets i
 TICK = 1.0  # s at most between heartbeats, and between the master's looks at them
 TRACE_TIME = 0.05  # s to write down a traceback
 
-STEADY = 5.0  # s; a worker that lived so long did not die of how it starts
-FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # s between starts of a worker that keeps dying; it doubles
-CRASH_LOOP = 3  # short lives in a row; from there on it is told as what it is
-
 _STOP = {signal.SIGTERM, signal.SIGINT}
-
-
-@dataclass
-class Process:
-    """A worker's process.
-
-    Attributes:
-        place: the number of its row in the monitor.
-        load: of the weights that it works with, counted from 0.
-        trace: a file in memory that holds the interpreter's last tracebacks; -1 for none.
-        started: s on the monotonic clock.
-        told: when it was told to drain; inf, if it was not.
-        hung: whether it was killed for that.
-    """
-
-    pid: int
-    place: int
-    load: int
-    trace: int
-    started: float
-    told: float = math.inf
-    hung: bool = False
-
-
-class Post:
-    """One of the N posts for a worker: its process, or when there will be one."""
-
-    def __init__(self) -> None:
-        """Have a process as soon as the master gets to it."""
-        self.process: Process | None = None
-        self.former: Process | None = None  # in a reload, the one that is being replaced
-        self.due = 0.0  # s on the monotonic clock
-        self.delay = 0.0  # s
-        self.short_lives = 0  # in a row
-
-    def ended(self, lived: float, now: float) -> None:
-        """Plan the next start: at once after a steady life, later and later otherwise."""
-        self.process = None
-        if lived >= STEADY:
-            self.delay, self.short_lives = 0.0, 0
-        else:
-            self.short_lives += 1
-            self.delay = min(max(FIRST_DELAY, 2 * self.delay), LAST_DELAY)
-        self.due = now + self.delay
 
 
 class Master:
@@ -202,7 +154,7 @@ class Master:
         place = self._free[-1]
         row = self._monitor.rows[place]
         row.beat = started = time.monotonic()
-        trace = os.memfd_create("trace") if hasattr(os, "memfd_create") else -1
+        trace = make_trace()
         # No signal may reach the child while it still has the master's handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _worker.WATCHED)
         try:
@@ -210,7 +162,7 @@ class Master:
             if not pid:
                 _worker.work(self._job(place, trace))
         except OSError:
-            _close(trace)
+            close_trace(trace)
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _worker.WATCHED)
@@ -266,7 +218,7 @@ class Master:
         else:
             if not asked and not process.hung:
                 self._row.count_restart("ended")
-                if trace := _read(process.trace):
+                if trace := read_trace(process.trace):
                     facts["traceback"] = trace
             if post.process is None:
                 facts["restart_in"] = post.delay
@@ -281,7 +233,7 @@ class Master:
                     restart_in=post.delay,
                     hint="the lines above tell why; the other workers answer meanwhile",
                 )
-        _close(process.trace)
+        close_trace(process.trace)
         row = self._monitor.rows[process.place]
         row.pid, row.ready = 0, False
         self._free.append(process.place)
@@ -308,7 +260,7 @@ class Master:
                     "worker hung",
                     pid=process.pid,
                     seconds=round(since, 3),
-                    traceback=_read(process.trace),
+                    traceback=read_trace(process.trace),
                 )
 
     def _reload(self) -> None:
@@ -397,16 +349,3 @@ class Master:
         signal.set_wakeup_fd(-1)
         for fd in self._pipes:
             os.close(fd)
-
-
-def _read(trace: int) -> str:
-    """The end of what the interpreter wrote down."""
-    if trace < 0:
-        return ""
-    size = os.fstat(trace).st_size
-    return os.pread(trace, MAX_TRACEBACK, max(0, size - MAX_TRACEBACK)).decode("ascii", "replace")
-
-
-def _close(trace: int) -> None:
-    if trace >= 0:
-        os.close(trace)
