@@ -5,6 +5,7 @@ import errno
 import fcntl
 import ipaddress
 import os
+import select
 import socket
 import stat
 from collections.abc import Iterator
@@ -171,6 +172,9 @@ def told(error: Any) -> str:
 
 
 def say(text: str) -> None:
-    """Tell the person who started the server; the error log is for what happens later."""
+    """Tell the person who started the server, unless nobody reads; the error log is for later."""
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
     with contextlib.suppress(OSError):
-        os.write(2, f"numdraw.serve: {text}\n".encode())
+        if poll.poll(0):
+            os.write(2, f"numdraw.serve: {text}\n".encode())
