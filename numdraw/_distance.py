@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Grid = NDArray[np.float32]
 
-# Distances worked out at once. 96 KB of them stay in the cache, and under the 128 KiB from which on
-# the C library asks the system for memory anew each time, which then comes page by page.
+# Distances worked out at once. 96 KiB of them stay in the cache, and under the 128 KiB from which
+# on the C library asks the system for memory anew each time, which then comes page by page.
 CHUNK = 12_288
 
 
@@ -56,7 +56,7 @@ def nearest(points: Floats, shape: tuple[int, int], reach: float) -> Floats:
     return least
 
 
-@lru_cache(maxsize=16)  # a drawing's windows are those of the one before
+@lru_cache(maxsize=16)  # a number's parts have windows of a few sizes; nobody writes to the arrays
 def _window(high: int, wide: int, stride: int, first: int) -> tuple[Floats, NDArray[np.intp]]:
     """What is the same in every window of `high` rows and `wide` columns.
 

@@ -5,12 +5,16 @@ time        all; UTC, ISO 8601 with ms
 level       all
 message     all; for a request always "request"
 request_id, method, path, status, bytes, ms
-            each request; digit and confidence too where one was read, never the drawing
+            each request; number or digit, and confidence, where one was read, never the drawing
+pid, status, lived, restart_in, seconds, short_lives, hint
+            what became of a worker; s, and a status below 0 is a signal's number
+model, error
+            reloads
 traceback   errors of our own
 lost        lines that could not be written before this one, where there were any
 
-A log goes to a standard stream, or to a file in its place: whatever else is written there,
-Python's last words included, then goes along when the file is opened anew.
+A log goes to a standard stream, or to a file that takes the stream's descriptor: so whatever else
+writes there, Python's last words included, lands in the file, after it was opened anew too.
 """
 
 import json

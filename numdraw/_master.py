@@ -77,6 +77,8 @@ class Master:
         self._monitor = Monitor(self._app.routes, workers=workers + 1)
         self._free = list(range(workers + 1, 0, -1))
         self._interrupts = 0
+        self._wake, self._bell = os.pipe()
+        self._alive, self._alive_end = os.pipe()
 
     @property
     def _row(self) -> Row:
@@ -88,9 +90,6 @@ class Master:
 
     def start(self) -> None:
         """Take over the signals and start the workers."""
-        self._wake, self._bell = os.pipe()
-        self._alive, self._alive_end = os.pipe()
-        self._pipes = [self._wake, self._bell, self._alive, self._alive_end]
         for fd in (self._wake, self._bell):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
@@ -184,7 +183,8 @@ class Master:
             bell=self._bell,
             trace=trace,
             foreign=[
-                *(self._wake, self._alive_end),
+                self._wake,
+                self._alive_end,
                 *(process.trace for process in self._processes if process.trace >= 0),
             ],
         )
@@ -347,5 +347,5 @@ class Master:
             self._signals(left)
             self._reap()
         signal.set_wakeup_fd(-1)
-        for fd in self._pipes:
+        for fd in (self._wake, self._bell, self._alive, self._alive_end):
             os.close(fd)

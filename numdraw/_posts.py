@@ -21,7 +21,7 @@ class Process:
         trace: a file in memory that holds the interpreter's last tracebacks; -1 for none.
         started: s on the monotonic clock.
         told: when it was told to drain; inf, if it was not.
-        hung: whether it was killed for that.
+        hung: whether it was killed because it did not get on, or did not end in time.
     """
 
     pid: int
@@ -33,16 +33,22 @@ class Process:
     hung: bool = False
 
 
+@dataclass
 class Post:
-    """One of the N posts for a worker: its process, or when there will be one."""
+    """One of the N posts for a worker: its process, or when there will be one.
 
-    def __init__(self) -> None:
-        """Have a process as soon as the master gets to it."""
-        self.process: Process | None = None
-        self.former: Process | None = None  # in a reload, the one that is being replaced
-        self.due = 0.0  # s on the monotonic clock
-        self.delay = 0.0  # s
-        self.short_lives = 0  # in a row
+    Attributes:
+        former: in a reload, the process that is being replaced.
+        due: when to start one, in s on the monotonic clock.
+        delay: s from the last one's end until then.
+        short_lives: how many in a row.
+    """
+
+    process: Process | None = None
+    former: Process | None = None
+    due: float = 0.0
+    delay: float = 0.0
+    short_lives: int = 0
 
     def ended(self, lived: float, now: float) -> None:
         """Plan the next start: at once after a steady life, later and later otherwise."""

@@ -33,10 +33,7 @@ LOOP_TURN = 0.1  # s; bjoern's loop has long taken note of a signal by then
 IDLE_GRACE = 1.0  # s for a request that is still arriving; nginx sends each in one piece
 
 # What the master handles too; none of them may reach a worker before it has its own handlers.
-WATCHED = {
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
-    *(signal.SIGUSR1, signal.SIGCHLD),
-}
+WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD}
 _FOR_THE_THREAD = (signal.SIGTERM, signal.SIGUSR1)
 # bjoern handles SIGINT while it runs; SIGTTOU comes to whoever logs to a terminal from the
 # background; a reload is the master's.
@@ -122,15 +119,15 @@ def _beat(app: App, tick: float) -> None:
     """Show every so many seconds that the worker gets on: idle, or at another request than before.
 
     bjoern's loop runs Python's handlers, and so does a request in Python: an endless loop there is
-    found out by its age. Where the handler does not run at all, nothing gets on either. Nor does it
-    without a free descriptor: bjoern then tries for ever to accept a connection.
+    found out by its age. Where the handler does not run at all, nothing gets on either. A worker
+    without a free descriptor counts as hung too: bjoern would try for ever to accept.
     """
     seen = 0.0
 
     def beat(number: int, frame: object) -> None:
         nonlocal seen
         with contextlib.suppress(OSError):
-            os.close(os.dup(0))
+            os.close(os.dup(0))  # fails where no descriptor is free
             if not app.busy_since or app.busy_since != seen:
                 app.row.beat = time.monotonic()
         seen = app.busy_since

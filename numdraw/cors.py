@@ -8,9 +8,9 @@ from collections.abc import Set
 from numdraw.wsgi import Header, Request
 
 ANY = "*"
-MAX_AGE = 7200  # s that a browser keeps the answer to its question; Chromium's most
+MAX_AGE = 7200  # s that a browser keeps the answer to a preflight; Chromium's most
 
-_FOR_QUESTIONS = [
+_FOR_PREFLIGHTS = [
     ("Access-Control-Allow-Methods", "GET, HEAD, POST"),
     ("Access-Control-Allow-Headers", "Content-Type, If-None-Match"),
     ("Access-Control-Max-Age", str(MAX_AGE)),
@@ -30,7 +30,7 @@ def headers(request: Request, origins: Set[str]) -> list[Header]:
     origin = environ.get("HTTP_ORIGIN", "")
     if not origin or not origins & {origin, ANY}:
         return shared
-    [allowed] = [ANY] if ANY in origins else origins & {origin}
+    allowed = ANY if ANY in origins else origin
     shared.append(("Access-Control-Allow-Origin", allowed))
-    is_question = request.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
-    return [*shared, *(_FOR_QUESTIONS if is_question else _FOR_ANSWERS)]
+    is_preflight = request.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+    return [*shared, *(_FOR_PREFLIGHTS if is_preflight else _FOR_ANSWERS)]

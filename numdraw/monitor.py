@@ -4,7 +4,7 @@ Each process writes to a row of its own and to no other, so nothing is locked an
 answer is the sum of the rows. A row outlives its worker: the next one in its place counts on.
 
 row      version (64 bytes, ASCII)  pid  ready  beat  |  the counters, a float64 each
-row 0    the master's: restarts, reloads, when it started
+row 0    the master's: restarts, reloads, its lost lines of the logs
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Monitor:
         self.started = time.time()
 
     def text(self) -> str:
-        """All of it in Prometheus' text format; series that are 0 are left out, but for the bare.
+        """All of it in Prometheus' text format; of routes, those that were asked.
 
         Source: https://prometheus.io/docs/instrumenting/exposition_formats/
         """

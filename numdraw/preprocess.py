@@ -293,5 +293,5 @@ def _samples(points: Floats, ends: NDArray[np.intp]) -> Floats:
     if points.shape[1] > MAX_SAMPLES:
         tips = points[:, [*ends, *(ends[:-1] + 1), 0]]
     (x, y), (x_tips, y_tips) = points, tips
-    parts = [np.interp(at, along, x), x_tips, np.interp(at, along, y), y_tips]
-    return np.concatenate(parts).reshape(2, -1)
+    rows = [np.interp(at, along, x), x_tips, np.interp(at, along, y), y_tips]
+    return np.concatenate(rows).reshape(2, -1)

@@ -152,8 +152,8 @@ def group(parts: Sequence[Array]) -> list[Piece]:
     line = line_height(size)
     width, longest = size[:, 0], size.max(axis=1)
     dots = longest < 0.12 * line  # what is smaller both ways is a dot
-    # Part i may belong to part k where near[i, k]: one no smaller, that it lies on, or, as a dot,
-    # is anywhere.
+    # near[i, k]: part i may belong to part k, which is no smaller and overlaps it along the line; a
+    # dot may belong to any.
     overlap = np.minimum(high[:, :1], high[:, 0]) - np.maximum(low[:, :1], low[:, 0])
     near = overlap >= INSIDE * np.maximum(width, 0.02 * line)[:, None]
     near |= dots[:, None]
@@ -258,20 +258,20 @@ def border_features(pieces: Sequence[Piece], low: Array, high: Array) -> list[tu
         after = slice(border, border + NEIGHBOURS)
         gap = min(left[after]) - max(right[before])
         sides = (_joined([piece.points for piece in pieces[side]]) for side in (before, after))
-        features.append((_held(gap / line, 1.0), _held(_distance(*sides) / line, 1.0)))
+        features.append((_clamped(gap / line, 1.0), _clamped(_distance(*sides) / line, 1.0)))
     return features
 
 
 def _borders(pieces: Sequence[Piece], low: Array, high: Array) -> tuple[list[float], list[float]]:
     """n - 1 each: the log of the chance that a border is between digits, and that it is not."""
     odds = [
-        _held(CUT_BIAS + CUT_GAP * gap + CUT_DISTANCE * distance, MOST_ODDS)
+        _clamped(CUT_BIAS + CUT_GAP * gap + CUT_DISTANCE * distance, MOST_ODDS)
         for gap, distance in border_features(pieces, low, high)
     ]
     return [-_log_sum(0.0, -each) for each in odds], [-_log_sum(0.0, each) for each in odds]
 
 
-def _held(value: float, most: float) -> float:
+def _clamped(value: float, most: float) -> float:
     """The value, or the nearest one in [-most, most]."""
     return min(max(value, -most), most)
 

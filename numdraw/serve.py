@@ -146,7 +146,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add(
         "--timeout",
-        type=_time,
+        type=_positive_seconds,
         default=TIMEOUT,
         metavar="SECONDS",
         help=f"time for a request; a worker that takes longer is replaced ({TIMEOUT:g})",
@@ -160,7 +160,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="of pages elsewhere that may use the API: https://example.org, or * for any (none)",
+        help="of pages that may use the API: https://example.org, * for any; repeatable (none)",
     )
     args = parser.parse_args(argv)
     if args.socket is not None and not (args.host is None and args.port is None):
@@ -187,11 +187,10 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
-def _time(text: str) -> float:
-    seconds = _seconds(text)
-    if not seconds:
-        raise argparse.ArgumentTypeError("expected seconds, more than 0, got 0")
-    return seconds
+def _positive_seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]+)?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text!r}")
+    return float(text)
 
 
 def _origin(text: str) -> str:
@@ -199,7 +198,7 @@ def _origin(text: str) -> str:
         r"\*|https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", text
     ):
         raise argparse.ArgumentTypeError(
-            f"expected scheme, host and port such as https://example.org, or *, got {text!r}"
+            f"expected an origin such as https://example.org, or *, got {text!r}"
         )
     return text
 

@@ -8,6 +8,8 @@ from typing import Any, cast
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
+SEVEN = {"strokes": [[[60, 40], [180, 42], [120, 200]]]}
+
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 

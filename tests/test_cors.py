@@ -2,11 +2,10 @@ import pytest
 
 from numdraw import Predictor
 from numdraw.app import App, make_app
-from tests.asking import Reply, ask, post
+from tests.asking import SEVEN, Reply, ask, post
 
 OURS, THEIRS = "https://example.org", "https://evil.example"
-SEVEN = {"strokes": [[[60, 40], [180, 42], [120, 200]]]}
-QUESTION = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-evil"}
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-evil"}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def test_no_origin_is_allowed_unless_it_is_named(predictor: Predictor) -> None:
     app = make_app(predictor)
     for reply in (
         post(app, "/api/predict", SEVEN, headers={"Origin": OURS}),
-        ask(app, "OPTIONS", "/api/predict", headers={"Origin": OURS, **QUESTION}),
+        ask(app, "OPTIONS", "/api/predict", headers={"Origin": OURS, **PREFLIGHT}),
     ):
         assert allowed(reply) == {}
         assert "Vary" not in reply.headers
@@ -43,8 +42,8 @@ def test_a_page_of_a_named_origin_may_read_answers_and_errors(app: App) -> None:
         assert reply.headers["Vary"] == "Origin"
 
 
-def test_a_browser_s_question_is_answered_without_a_word_of_the_request(app: App) -> None:
-    reply = ask(app, "OPTIONS", "/api/predict", headers={"Origin": OURS, **QUESTION})
+def test_a_preflight_is_answered_without_a_word_of_the_request(app: App) -> None:
+    reply = ask(app, "OPTIONS", "/api/predict", headers={"Origin": OURS, **PREFLIGHT})
     assert reply.status == 204
     assert allowed(reply) == {
         "Allow-Origin": OURS,
@@ -59,7 +58,7 @@ def test_a_browser_s_question_is_answered_without_a_word_of_the_request(app: App
 )
 def test_a_page_of_another_origin_may_read_nothing(app: App, origin: str) -> None:
     for method in ("GET", "OPTIONS"):
-        reply = ask(app, method, "/api/model", headers={"Origin": origin, **QUESTION})
+        reply = ask(app, method, "/api/model", headers={"Origin": origin, **PREFLIGHT})
         assert allowed(reply) == {}
         assert reply.headers["Vary"] == "Origin"
 

@@ -187,8 +187,12 @@ def test_the_images_hold_what_the_package_is_made_of() -> None:
 
 
 @pytest.fixture
-def pod() -> Iterator[tuple[int, int]]:
-    """The two containers' processes with their own files; the ports 8080 and 8081, moved."""
+def pod() -> Iterator[tuple[int, int, Path]]:
+    """The two containers' processes with their own files.
+
+    Yields:
+        The ports 8080 and 8081, moved, and the workers' socket.
+    """
     if NGINX is None:
         pytest.skip("nginx is not installed: apt-get install nginx-light")
     site, private = free_port(), free_port()
@@ -219,7 +223,7 @@ def pod() -> Iterator[tuple[int, int]]:
         ]
         with started(workers, folder / "app"), started(nginx, folder / "nginx"):
             wait_until(lambda: status(private, "/health/ready") == 200)
-            yield site, private
+            yield site, private, folder / "numdraw.sock"
 
 
 def status(port: int, path: str, **headers: str) -> int:
@@ -235,8 +239,8 @@ def status(port: int, path: str, **headers: str) -> int:
             return 0
 
 
-def test_a_pod_shows_health_and_metrics_on_its_private_port_alone(pod: tuple[int, int]) -> None:
-    site, private = pod
+def test_a_pod_shows_health_and_metrics_on_its_private_port_alone(pod: tuple[int, int, Path]) -> None:
+    site, private, _ = pod
     for path in ("/health/live", "/health/ready", "/metrics"):
         assert status(private, path) == 200
     assert status(private, "/nginx") == 204
@@ -245,11 +249,17 @@ def test_a_pod_shows_health_and_metrics_on_its_private_port_alone(pod: tuple[int
     assert status(site, "/") == status(site, "/api/model") == 200
 
 
-def test_both_health_checks_of_the_images_pass_on_what_runs(pod: tuple[int, int]) -> None:
-    _, private = pod
+def test_both_health_checks_of_the_images_pass_on_what_runs(pod: tuple[int, int, Path]) -> None:
+    _, private, socket_path = pod
     [workers, nginx] = re.findall(r"^ +CMD (\[.*\])$", CONTAINERFILE.read_text(), re.MULTILINE)
     command = [part.replace("8081", str(private)) for part in json.loads(nginx)]
     run(*command)
     gone = [part.replace("8081", str(free_port())) for part in json.loads(nginx)]
     assert subprocess.run(gone, capture_output=True, check=False).returncode != 0
-    assert json.loads(workers)[0] == "/opt/numdraw/bin/python"
+    python, *words, code = json.loads(workers)
+    assert python == "/opt/numdraw/bin/python"
+    assert "/run/numdraw/numdraw.sock" in code
+    for path, healthy in ((socket_path, True), (socket_path.with_name("none"), False)):
+        here = [sys.executable, *words, code.replace("/run/numdraw/numdraw.sock", str(path))]
+        done = subprocess.run(here, capture_output=True, check=False)
+        assert (done.returncode == 0) is healthy

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.asking import SEVEN
 from tests.running import Server, ask, refusing, running, wait_until
-
-SEVEN = {"strokes": [[[60, 40], [180, 42], [120, 200]]]}
 
 
 def test_a_unix_socket_has_its_mode_and_goes_with_the_server(folder: Path) -> None:

@@ -17,10 +17,10 @@ from numdraw._master import Master
 from numdraw._posts import FIRST_DELAY, LAST_DELAY, STEADY, Post
 from numdraw._systemd import Systemd
 from numdraw.app import make_app
+from tests.asking import SEVEN
 from tests.running import Server, alive, ask, running, wait_until
 
 DATA = Path(__file__).parent / "data"
-SEVEN = {"strokes": [[[60, 40], [180, 42], [120, 200]]]}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -138,7 +138,6 @@ def test_a_worker_that_cannot_be_forked_is_tried_again_later(
             systemd=Systemd(),
             on_ready=lambda _: None,
         )
-        master._bell = master._alive = master._wake = master._alive_end = -1
         open_before = os.listdir("/dev/fd")
         master._start_due()
         assert os.listdir("/dev/fd") == open_before
@@ -231,10 +230,11 @@ def test_reloads_in_a_row_end_with_the_last_weights(weights: Path) -> None:
 
 def test_a_request_in_hand_is_answered_by_the_old_weights_in_a_reload(weights: Path) -> None:
     slow = """
-import time
+import os, time
 from numdraw import Predictor
 read = Predictor.predict_number
 def predict_number(predictor, drawing):
+    os.write(2, b"reading\\n")
     time.sleep(0.5)
     return read(predictor, drawing)
 Predictor.predict_number = predict_number
@@ -242,7 +242,7 @@ Predictor.predict_number = predict_number
     with running("--weights", weights, before=slow) as server:
         with ThreadPoolExecutor() as pool:
             request = pool.submit(answered, server)
-            time.sleep(0.2)
+            wait_until(lambda: server.err.count("reading\n") == 2)  # the first was at the start
             put("convnet", weights)
             server.process.send_signal(signal.SIGHUP)
             assert request.result()["model"].startswith("mlp-")

@@ -7,9 +7,8 @@ import pytest
 from numdraw import Predictor
 from numdraw.app import make_app
 from numdraw.monitor import CONFIDENCES, SECONDS, Monitor
-from tests.asking import ask, post
+from tests.asking import SEVEN, ask, post
 
-SEVEN = {"strokes": [[[60, 40], [180, 42], [120, 200]]]}
 HOUSE = [[[0, 40], [20, 0], [40, 40], [40, 90], [0, 90], [0, 40], [40, 40]]]
 Samples = dict[tuple[str, ...], float]
 
@@ -40,10 +39,11 @@ def test_requests_are_summed_over_the_rows_by_route_and_status(monitor: Monitor)
     monitor.rows[2].count_request("/a", 404, 5)
     monitor.rows[3].count_request("other", 404, 0.003)
     found = samples(monitor.text())
-    requests = {
-        key[1:]: value for key, value in found.items() if key[0] == "numdraw_requests_total"
+    assert of(found, "numdraw_requests_total") == {
+        ("/a", "200"): 2,
+        ("/a", "404"): 1,
+        ("other", "404"): 1,
     }
-    assert requests == {("/a", "200"): 2, ("/a", "404"): 1, ("other", "404"): 1}
     buckets = {
         key[2]: n for key, n in found.items() if key[1:2] == ("/a",) and key[0].endswith("_bucket")
     }
@@ -162,10 +162,7 @@ def test_the_application_counts_what_it_answers(predictor: Predictor, page: Path
     assert reply.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert reply.headers["Cache-Control"] == "no-store"
     found = samples(reply.body.decode())
-    requests = {
-        key[1:]: value for key, value in found.items() if key[0] == "numdraw_requests_total"
-    }
-    assert requests == {
+    assert of(found, "numdraw_requests_total") == {
         ("/api/predict", "200"): 2,
         ("/api/predict", "422"): 1,
         ("file", "200"): 1,

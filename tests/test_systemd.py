@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from numdraw._systemd import inherited_socket
+from numdraw._systemd import Systemd, inherited_socket
 from tests.running import MAIN, Server, ask, running
 
 # What systemd does between fork and exec: LISTEN_PID names the process that it becomes.
@@ -71,7 +71,7 @@ def test_systemd_is_told_that_a_reload_failed(folder: Path, notifications: socke
         assert after["STATUS"].startswith("the reload failed; still mlp-")
 
 
-def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
+def test_the_watchdog_is_fed_while_nothing_happens(
     folder: Path, notifications: socket.socket
 ) -> None:
     with running(env=environment(folder, WATCHDOG_USEC="400000")):
@@ -81,6 +81,13 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
         for _ in range(5):
             assert notifications.recv(100) == b"WATCHDOG=1\n"
         assert time.monotonic() - start > 0.5  # and not all the time
+
+
+def test_signs_of_life_are_due_at_half_of_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    assert Systemd().interval == 0.2
+    assert "WATCHDOG_USEC" not in os.environ
 
 
 def test_the_watchdog_of_another_process_is_not_fed(

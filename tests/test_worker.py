@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.asking import SEVEN
 from tests.running import MAIN, alive, ask, connection_to, running, wait_until
-
-SEVEN = {"strokes": [[[60, 40], [180, 42], [120, 200]]]}
 
 
 def test_a_request_that_is_still_arriving_is_answered_while_it_stops() -> None:

@@ -9,7 +9,7 @@ the place in the tile first and the tiles after it,
 the tiles stand side by side in every matrix product, and max pooling by 2 is the largest of four
 rows. Nothing is computed that the pooling leaves out.
 
-**From one channel**, in 10 us of 28 x 28 px where windows take 24: the products of a tile are one
+**From one channel** (10 us for 28 x 28 px; by windows 24) the products of a tile are one
 matrix. Its rows are the M kernels at each of the four places of a tile, with zeros around them, and
 at last the bias, which meets a row of ones:
 
@@ -91,7 +91,7 @@ class TiledConv2d:
         return layer.stride == 1 and (pooled if one else layer.kernel == 3)
 
     def step(self) -> Step:
-        """What does it, (H, W, C) -> (H_out, W_out, M); one call at a time.
+        """A function, (H, W, C) -> (H_out, W_out, M); one call at a time.
 
         It writes into memory of its own, a tenth faster than into new: what it returns may be part
         of it, and holds until the next call.
@@ -104,7 +104,7 @@ class TiledConv2d:
         inner = padded[self._padding :, self._padding :][:height, :width]
         seen = slice(inner.shape[0]), slice(inner.shape[1])  # no tile reaches the rest
         row, column, channel = padded.strides
-        tiles = np.ndarray(  # is as_strided
+        tiles = np.ndarray(  # as_strided, in a fifth of its time
             (side, side, rows, columns, channels),
             dtype,
             padded,

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.parts import nginx
 from benchmarks.parts.hosts import FRONT, HostError, Hosts, why_not
 from benchmarks.parts.report import Report, blas, table
 from benchmarks.parts.side import Side, SideError
@@ -144,7 +145,7 @@ def _start(hosts: Hosts, folder: Path) -> Path:
     servers = []
     for number, (name, address) in enumerate(zip(hosts.names, hosts.addresses, strict=True), 1):
         its = folder / f"host{number}"
-        _nginx_files(its, address, page, "numdraw.conf")
+        nginx.files(its, f"{address}:{PORT}", page, its / "numdraw.sock")
         _edit(
             its / "numdraw.conf",
             (r"# set_real_ip_from [^;]*;", f"set_real_ip_from {FRONT};"),
@@ -155,11 +156,11 @@ def _start(hosts: Hosts, folder: Path) -> Path:
             "--access-log", its / "requests.log",
         ]  # fmt: skip  # shorter so
         servers.append(hosts.start(name, app, its / "app.log"))
-        servers.append(hosts.start(name, _nginx(its), its / "nginx.log"))
+        servers.append(hosts.start(name, nginx.command(its), its / "nginx.log"))
         _wait(name, f"{address}:{PORT}", servers, its)
     its = folder / "front"
     access_log = its / "access.log"
-    _nginx_files(its, f"127.0.0.1:{PORT}", page, "numdraw-hosts.conf")
+    nginx.files(its, f"127.0.0.1:{PORT}", page, its / "numdraw.sock", "numdraw-hosts.conf")
     _edit(
         its / "numdraw.conf",
         (r"access_log off;", f"access_log {access_log} numdraw;"),
@@ -168,26 +169,9 @@ def _start(hosts: Hosts, folder: Path) -> Path:
             for number, address in enumerate(hosts.addresses, 1)
         ),
     )
-    servers.append(hosts.start(hosts.front, _nginx(its), its / "nginx.log"))
+    servers.append(hosts.start(hosts.front, nginx.command(its), its / "nginx.log"))
     _wait(hosts.front, f"127.0.0.1:{PORT}", servers, its)
     return access_log
-
-
-def _nginx_files(folder: Path, address: str, page: Path, site: str) -> None:
-    """Write nginx's files as scripts/serve does."""
-    folder.mkdir()
-    subprocess.run(
-        [
-            "bash", "-c", '. "$0"; nginx_files "$@"', ROOT / "scripts" / "lib.sh",
-            folder, f"{address}:{PORT}" if ":" not in address else address, page,
-            folder / "numdraw.sock", site,
-        ],
-        check=True,
-    )  # fmt: skip  # shorter so
-
-
-def _nginx(folder: Path) -> list[str | Path]:
-    return ["nginx", "-e", "stderr", "-p", f"{folder}/", "-c", folder / "nginx.conf"]
 
 
 def _edit(path: Path, *edits: tuple[str, str]) -> None:

@@ -71,7 +71,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     FLASK_THREADS: ("flask", "gunicorn"),
     BARE: (),
 }
-SLOWS_NUMPY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where they say what is not so
+SLOWS_NUMPY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # of another processor they slow it
 CORES = ("server", "nginx", "generator", "others")  # who takes the cores
 TOLERANCE = 1e-4  # between probabilities: ONNX Runtime adds up in another order
 

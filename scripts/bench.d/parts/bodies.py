@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from numdraw import Predictor, glyphs
+from numdraw import glyphs
 from numdraw.data import data_folder
 from numdraw.drawings import read_drawings
 
@@ -47,12 +47,6 @@ def bodies(*, count: int) -> dict[str, Any]:
         "points": sum(len(stroke) for drawing in drawings for stroke in drawing) / len(drawings),
         "bytes": sum(map(len, texts)) / len(texts),
     }
-
-
-def numbers(*, texts: list[str]) -> list[str]:
-    """What numdraw's predictor reads in the bodies."""
-    predictor = Predictor.load()
-    return [predictor.predict_number(json.loads(text)["strokes"]).number for text in texts]
 
 
 def _spread(path: Path, count: int) -> list[list[Any]]:

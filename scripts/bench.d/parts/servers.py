@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.parts import nginx
 from benchmarks.parts.report import blas
 from benchmarks.parts.served import variables
 
@@ -72,10 +72,7 @@ class Servers:
 
     def __init__(self, folder: Path) -> None:
         """Prepare a folder that any user may enter, as nginx's workers must."""
-        self.nginx = shutil.which(
-            os.environ.get("NUMDRAW_NGINX", "nginx"),
-            path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin",
-        )
+        self.nginx = nginx.program()
         self.folder = folder
         folder.chmod(0o755)
         packages = folder / "packages"
@@ -129,17 +126,11 @@ class Servers:
         place.mkdir()
         unix = place / "numdraw.sock"
         process = self._run(_command(name, workers, unix=unix), unread=name.endswith(UNREAD))
-        self._nginx_files(place, f"127.0.0.1:{port}", unix)
-        command = [
-            str(self.nginx),
-            "-e",
-            "stderr",
-            "-p",
-            f"{place}/",
-            "-c",
-            str(place / "nginx.conf"),
-        ]
-        return Served(name, path, workers, port, process, self._run(command))
+        nginx.files(place, f"127.0.0.1:{port}", ROOT / "public", unix)
+        for conf in place.rglob("*.conf"):
+            conf.write_text(LIMITS.sub("", conf.read_text()))
+        front = self._run([str(part) for part in nginx.command(place)])
+        return Served(name, path, workers, port, process, front)
 
     def first_answer(self, name: str, body: bytes) -> float:
         """The seconds from a server's start, on a unix socket with one worker, to its first answer.
@@ -195,18 +186,6 @@ class Servers:
 
     def _log(self) -> str:
         return (self.folder / "servers.log").read_text(errors="replace")[-2000:]
-
-    def _nginx_files(self, place: Path, address: str, unix: Path) -> None:
-        library = ROOT / "scripts" / "lib.sh"
-        subprocess.run(
-            [
-                "bash", "-c", '. "$0"; nginx_files "$@"', library,
-                place, address, ROOT / "public", unix,
-            ],
-            check=True,
-        )  # fmt: skip  # shorter so
-        for path in place.rglob("*.conf"):
-            path.write_text(LIMITS.sub("", path.read_text()))
 
 
 def post(served: Served, body: bytes) -> tuple[int, bytes]:
