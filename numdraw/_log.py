@@ -17,6 +17,7 @@ A log goes to a standard stream, or to a file that takes the stream's descriptor
 writes there, Python's last words included, lands in the file, after it was opened anew too.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -82,13 +83,16 @@ class Logs:
             logger.setLevel(logging.INFO)
         ACCESS.disabled = not self.requests
 
-    def reopen(self, lost: Callable[[], None] | None = None) -> None:
+    def reopen(self) -> None:
         """Go on in new files where the old were renamed, or in the old where that fails."""
         try:
             self.open()
         except OSError as error:
             log_exception("log not opened anew", error)
-        self.configure(lost)
+        for logger in (ACCESS, ERROR):
+            for handler in logger.handlers:
+                if isinstance(handler, LineHandler):
+                    handler.renew()
 
 
 def log(logger: logging.Logger, level: int, message: str, **facts: Any) -> None:
@@ -125,13 +129,14 @@ class LineHandler(logging.Handler):
     """Writes lines to a file descriptor and never waits for it.
 
     A log that nobody reads, or a full disk, must not stop the answers: such a line is dropped and
-    counted.
+    counted. The first line after a full disk may follow an empty one.
     """
 
     def __init__(self, fd: int, lost: Callable[[], None] | None = None) -> None:
         """Keep the descriptor, and what to call for each line that is lost."""
         super().__init__()
         self.setFormatter(LineFormatter())
+        self._fd = fd
         self._write, self._close = _writer(fd)
         self._count = lost
         self._lost = 0
@@ -142,7 +147,7 @@ class LineHandler(logging.Handler):
         if self._lost:
             record.facts = {**getattr(record, "facts", {}), "lost": self._lost}
         line = (self.format(record) + "\n").encode("ascii")
-        if self._torn:  # what a full disk left of a line
+        if self._torn:
             line = b"\n" + line
         try:
             written = self._write(line)
@@ -152,13 +157,24 @@ class LineHandler(logging.Handler):
             self._lost, self._torn = 0, False
         else:
             self._lost += 1
-            self._torn = self._torn or written > 0
+            # A full disk may have taken half a line, of this process or of another one.
+            with contextlib.suppress(OSError):  # the descriptor itself may be closed
+                self._torn = stat.S_ISREG(os.fstat(self._fd).st_mode)
             if self._count is not None:
                 self._count()
 
+    def renew(self) -> None:
+        """Write to what the descriptor stands for now."""
+        self.acquire()  # another thread may be writing: its descriptor would be a client's soon
+        try:
+            self._close()
+            self._write, self._close = _writer(self._fd)
+        finally:
+            self.release()
+
     def close(self) -> None:
         """Give up what was opened for writing; the descriptor itself stays open."""
-        self.acquire()  # another thread may be writing: its descriptor would be a client's soon
+        self.acquire()
         try:
             self._close()
             self._write, self._close = _nowhere, _nothing

@@ -73,10 +73,11 @@ class Master:
         self._app = app
         self._reloading = False
         self._posts = [Post() for _ in range(workers)]
-        # One more than there are posts: in a reload two have the same one for a while.
-        self._monitor = Monitor(self._app.routes, workers=workers + 1)
+        # In a reload two have the same post for a while.
+        self._monitor = Monitor(self._app.routes, workers=workers, spare=1)
         self._free = list(range(workers + 1, 0, -1))
         self._interrupts = 0
+        self._looked = time.monotonic()  # for workers that hang
         self._wake, self._bell = os.pipe()
         self._alive, self._alive_end = os.pipe()
 
@@ -95,8 +96,9 @@ class Master:
         signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
         for number in _worker.WATCHED:
             signal.signal(number, _worker.leave_to_the_wakeup_fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _worker.WATCHED)
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # some servers' word for an upgrade
-        gc.freeze()  # what the workers share is then never touched, so never copied
+        _share_with_workers()
         self._row.pid = os.getpid()
         self._logs.configure(self._row.count_lost_line)
         self._start_due()
@@ -241,6 +243,10 @@ class Master:
     def _kill_hung(self) -> None:
         """Kill the workers that have not shown for too long that they get on."""
         now = time.monotonic()
+        if now - self._looked > self._timeout:  # the master stood still as well: a paused machine
+            for process in self._processes:
+                self._monitor.rows[process.place].beat = now
+        self._looked = now
         for process in self._processes:
             since = now - self._monitor.rows[process.place].beat
             if process.told < math.inf:
@@ -275,7 +281,7 @@ class Master:
             self._systemd.say(READY=1, STATUS=f"the reload failed; still {self._app.version}")
             return
         self._app = app
-        gc.freeze()
+        _share_with_workers()
         self._loads += 1
         self._reloading = True
 
@@ -326,7 +332,7 @@ class Master:
         )
 
     def _reopen_logs(self) -> None:
-        self._logs.reopen(self._row.count_lost_line)
+        self._logs.reopen()
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGUSR1)
@@ -349,3 +355,13 @@ class Master:
         signal.set_wakeup_fd(-1)
         for fd in (self._wake, self._bell, self._alive, self._alive_end):
             os.close(fd)
+
+
+def _share_with_workers() -> None:
+    """Keep the garbage collector's marks off all that there is: a page without them is not copied.
+
+    What the application before left behind goes first; frozen, it would never go.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

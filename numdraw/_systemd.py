@@ -46,7 +46,11 @@ class Systemd:
 
     def say_reloading(self) -> None:
         """Send that a reload begins; READY=1 says that it ended."""
-        self.say(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+        self.say(
+            RELOADING=1,
+            MONOTONIC_USEC=time.monotonic_ns() // 1000,
+            STATUS="loading the weights anew",
+        )
 
 
 def inherited_socket() -> socket.socket | None:
@@ -58,7 +62,7 @@ def inherited_socket() -> socket.socket | None:
     count = os.environ.pop("LISTEN_FDS", "")
     pid = os.environ.pop("LISTEN_PID", "")
     os.environ.pop("LISTEN_FDNAMES", "")
-    if not count or pid != str(os.getpid()):
+    if count in ("", "0") or pid != str(os.getpid()):
         return None
     if count != "1":
         raise StartError(f"LISTEN_FDS expected 1, one socket to serve, got {count!r:.20}")

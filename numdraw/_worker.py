@@ -148,7 +148,7 @@ def _attend(job: Job, wake: int) -> NoReturn:
         if job.master in ready or signal.SIGTERM in numbers:
             _drain(job)
         if signal.SIGUSR1 in numbers:
-            job.logs.reopen(job.app.row.count_lost_line)
+            job.logs.reopen()
 
 
 def _drain(job: Job) -> NoReturn:

@@ -42,19 +42,22 @@ class Monitor:
         rows: the master's first.
     """
 
-    def __init__(self, routes: Iterable[str], *, workers: int = 1) -> None:
+    def __init__(self, routes: Iterable[str], *, workers: int = 1, spare: int = 0) -> None:
         """Share memory with the processes that will be forked.
 
         Args:
             routes: the application's.
-            workers: how many may live at once.
+            workers: how many there are to be.
+            spare: how many more may live for a while, while they replace others.
         """
+        self._workers = workers
         self._columns = _Columns(routes)
         size = _VERSION_BYTES + self._columns.width * _NUMBER_BYTES
-        self._memory = memoryview(mmap.mmap(-1, (workers + 1) * size))
+        total = (1 + workers + spare) * size
+        self._memory = memoryview(mmap.mmap(-1, total))
         self.rows = [
             Row(self._memory[start : start + size], self._columns)
-            for start in range(0, (workers + 1) * size, size)
+            for start in range(0, total, size)
         ]
         self.started = time.time()
 
@@ -73,7 +76,8 @@ class Monitor:
         name = "numdraw_requests_total"
         yield from _family(name, "counter", "Requests answered, by route and status.")
         for (route, status), column in columns.requests.items():
-            if numbers[column]:
+            # A fault's series is there before the fault: else the first ones would be no increase.
+            if numbers[column] or status >= 500:
                 yield f'{name}{{route="{route}",status="{status}"}} {numbers[column]:.0f}'
 
         name = "numdraw_request_duration_seconds"
@@ -106,7 +110,7 @@ class Monitor:
 
         name = "numdraw_workers"
         yield from _family(name, "gauge", "Workers that are ready.")
-        yield f"{name} {len(ready)}"
+        yield f"{name} {min(len(ready), self._workers)}"  # in a reload one post may have two
 
         name = "numdraw_worker_restarts_total"
         yield from _family(name, "counter", "Workers that ended unasked, or hung and were killed.")

@@ -126,6 +126,8 @@ class Predictor:
             CheckpointError: it is damaged, or not a numdraw weights file of this version.
         """
         path = weights_file(path)
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} expected a weights file, got no plain file")
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path} expected a weights file, got no such file; "

@@ -27,6 +27,7 @@ import functools
 import os
 import re
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from numdraw._log import Logs
     from numdraw.app import App
 
+_LATER = {signal.SIGHUP, signal.SIGUSR1}
 _FIRST_DRAWING = {"strokes": [[[10, 10], [60, 10], [30, 90]]]}  # a seven
 
 HOST = "127.0.0.1"
@@ -60,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault(variable, "1")
     load = functools.partial(_load, args.weights, args.public, args.allow_origin)
     with contextlib.ExitStack() as at_exit:
+        # They wait until there is a master to take them: by themselves they would end the start.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _LATER)
+        at_exit.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, _LATER)
         try:
             serve = _bjoern()
             app = load()

@@ -239,7 +239,9 @@ def status(port: int, path: str, **headers: str) -> int:
             return 0
 
 
-def test_a_pod_shows_health_and_metrics_on_its_private_port_alone(pod: tuple[int, int, Path]) -> None:
+def test_a_pod_shows_health_and_metrics_on_its_private_port_alone(
+    pod: tuple[int, int, Path],
+) -> None:
     site, private, _ = pod
     for path in ("/health/live", "/health/ready", "/metrics"):
         assert status(private, path) == 200

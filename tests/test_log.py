@@ -116,6 +116,27 @@ def test_a_full_disk_raises_nothing(logger: logging.Logger) -> None:
     log(logger, logging.INFO, "request")
 
 
+def test_what_a_full_disk_left_of_a_line_stands_in_a_line_of_its_own(
+    logger: logging.Logger, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    handler = LineHandler(fd)
+    logger.addHandler(handler)
+    log(logger, logging.INFO, "before")
+    handler._write = lambda line: os.write(fd, line[:20])  # as much as there was room for
+    log(logger, logging.INFO, "torn")
+    handler.renew()
+    log(logger, logging.INFO, "after")
+    log(logger, logging.INFO, "last")
+    os.close(fd)
+    first, torn, after, last = path.read_text().splitlines()
+    assert json.loads(first)["message"] == "before"
+    assert len(torn) == 20
+    assert json.loads(after)["lost"] == 1
+    assert json.loads(last)["message"] == "last"
+
+
 def test_configure_sends_access_to_stdout_and_errors_to_stderr(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,3 +155,40 @@ def test_configure_sends_access_to_stdout_and_errors_to_stderr(
     Logs(requests=False).configure()
     log(ACCESS, logging.INFO, "request")
     assert capfd.readouterr() == ("", "")
+
+
+def test_no_line_is_lost_while_the_files_are_opened_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    fd = write_to(ERROR, path)
+    logs = Logs()
+    renewing = threading.Event()
+
+    def renew() -> None:
+        while not renewing.is_set():
+            logs.reopen()
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        for number in range(2000):
+            log(ERROR, logging.WARNING, "request", number=number)
+    finally:
+        renewing.set()
+        thread.join()
+        ERROR.handlers.pop().close()
+        os.close(fd)
+    assert [line["number"] for line in lines(path)] == list(range(2000))
+
+
+def test_lines_go_to_a_new_file_where_the_old_one_was_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    fd = write_to(ERROR, path)
+    log(ERROR, logging.WARNING, "old")
+    path.rename(tmp_path / "log.1")
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), fd)
+    Logs().reopen()
+    log(ERROR, logging.WARNING, "new")
+    ERROR.handlers.pop().close()
+    os.close(fd)
+    assert [line["message"] for line in lines(tmp_path / "log.1")] == ["old"]
+    assert [line["message"] for line in lines(path)] == ["new"]

@@ -250,6 +250,55 @@ Predictor.predict_number = predict_number
         assert answered(server)["model"].startswith("convnet-")
 
 
+def test_reloads_leave_nothing_behind_in_the_master(weights: Path) -> None:
+    def resident() -> int:
+        """KiB."""
+        lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no /proc/PID/status on this system")
+    put("convnet", weights)
+    with running("--weights", weights) as server:
+        open_before = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        for turn in range(15):
+            if turn == 3:  # what the first reloads need, later ones use again
+                before = resident()
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda turn=turn: len(server.errors("reloaded")) == turn + 1)  # type: ignore[misc]
+        # An application is 3 MB.
+        assert resident() - before < 10_000
+        assert len(os.listdir(f"/proc/{server.process.pid}/fd")) == open_before
+
+
+def test_signals_that_come_while_it_starts_wait_until_it_has(weights: Path) -> None:
+    early = """
+import os, signal
+from numdraw import Predictor
+load = Predictor.load
+def load_and_be_signalled(path):
+    Predictor.load = load
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return load(path)
+Predictor.load = load_and_be_signalled
+"""
+    with running("--weights", weights, before=early) as server:
+        wait_until(lambda: server.errors("reloaded"))
+        assert answered(server)["model"].startswith("mlp-")
+
+
+def test_a_pause_of_the_whole_server_costs_no_worker() -> None:
+    with running("--workers", "2", "--timeout", "1") as server:
+        everybody = [server.process.pid, *server.workers()]
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in everybody:
+                os.kill(pid, number)
+            time.sleep(2.5)
+        assert server.errors("worker hung") == []
+        assert [server.process.pid, *server.workers()] == everybody
+
+
 def test_a_stop_in_the_middle_of_a_reload_stops_everything(weights: Path) -> None:
     with running("--workers", "3", "--weights", weights) as server:
         server.process.send_signal(signal.SIGHUP)

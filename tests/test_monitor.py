@@ -28,6 +28,11 @@ def of(found: Samples, name: str) -> Samples:
     return {key[1:]: value for key, value in found.items() if key[0] == name}
 
 
+def answered(found: Samples) -> Samples:
+    """The requests by route and status, without those of which there were none."""
+    return {key: value for key, value in of(found, "numdraw_requests_total").items() if value}
+
+
 @pytest.fixture
 def monitor() -> Monitor:
     return Monitor(["/a", "/b"], workers=3)
@@ -39,7 +44,7 @@ def test_requests_are_summed_over_the_rows_by_route_and_status(monitor: Monitor)
     monitor.rows[2].count_request("/a", 404, 5)
     monitor.rows[3].count_request("other", 404, 0.003)
     found = samples(monitor.text())
-    assert of(found, "numdraw_requests_total") == {
+    assert answered(found) == {
         ("/a", "200"): 2,
         ("/a", "404"): 1,
         ("other", "404"): 1,
@@ -86,6 +91,20 @@ def test_workers_and_models_are_those_that_are_ready(monitor: Monitor) -> None:
     assert found["numdraw_workers",] == 2
     assert ("numdraw_model_info", "mlp-1") in found
     assert ("numdraw_model_info", "mlp-2") not in found
+
+
+def test_in_a_reload_a_post_with_two_workers_counts_once() -> None:
+    monitor = Monitor(["/a"], workers=2, spare=1)
+    for row in monitor.rows[1:]:
+        row.ready = True
+    assert len(monitor.rows) == 4
+    assert samples(monitor.text())["numdraw_workers",] == 2
+
+
+def test_a_fault_s_series_is_there_before_the_fault(monitor: Monitor) -> None:
+    found = of(samples(monitor.text()), "numdraw_requests_total")
+    assert found["/a", "500"] == found["/b", "503"] == 0
+    assert ("/a", "200") not in found
 
 
 def test_a_row_holds_what_was_written(monitor: Monitor) -> None:
@@ -162,7 +181,7 @@ def test_the_application_counts_what_it_answers(predictor: Predictor, page: Path
     assert reply.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert reply.headers["Cache-Control"] == "no-store"
     found = samples(reply.body.decode())
-    assert of(found, "numdraw_requests_total") == {
+    assert answered(found) == {
         ("/api/predict", "200"): 2,
         ("/api/predict", "422"): 1,
         ("file", "200"): 1,

@@ -205,3 +205,11 @@ def test_a_client_that_never_says_whom_it_wants_is_cut_off(tmp_path: Path) -> No
                 slow.sendall(b"G" if at == site.port else b"\x16")
                 with contextlib.suppress(ConnectionResetError):
                     assert slow.recv(1000) == b""
+
+
+def test_the_plain_address_tells_this_machine_of_health_and_metrics(secure: Secure) -> None:
+    for path in ("/health/ready", "/metrics"):
+        answer = ask(secure.site, "GET", path)
+        assert answer.status == 200
+        assert json.loads(answer.body)["PATH_INFO"] == path
+    assert ask(secure.site, "GET", "/api/model").status == 301

@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import json
 import threading
@@ -265,3 +266,13 @@ def test_weights_of_something_else_are_refused(
     path = write(tmp_path / "a.npz", **changes)
     with pytest.raises(CheckpointError, match=message):
         Predictor.load(path)
+
+
+def test_a_copy_predicts_the_same(predictor: Predictor) -> None:
+    again = copy.deepcopy(predictor)
+    assert again.predict(SEVEN).confidence == predictor.predict(SEVEN).confidence
+
+
+def test_a_folder_is_refused_as_a_weights_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected a weights file, got no plain file"):
+        Predictor.load(tmp_path)

@@ -190,6 +190,12 @@ def test_a_socket_for_another_process_is_not_taken(monkeypatch: pytest.MonkeyPat
     assert inherited_socket() is None
 
 
+def test_no_socket_that_was_handed_over_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_FDS", "0")
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    assert inherited_socket() is None
+
+
 def test_a_socket_that_was_handed_over_and_another_one_are_refused(
     folder: Path, held: socket.socket
 ) -> None:

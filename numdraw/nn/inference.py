@@ -10,7 +10,7 @@ chunks, which threads take as they come.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -62,6 +62,15 @@ class Inference:
         self.network = Sequential(fold_batch_norm(network.layers), network.input_shape)
         self._make_steps = list(_steps(self.network))
         self._few = FEW if any(type(each) is Conv2d for each in self.network.layers) else 1
+        self._of_thread = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what threads have for themselves, so that it can be copied."""
+        return {name: value for name, value in self.__dict__.items() if name != "_of_thread"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state; a thread makes its own part when it first predicts."""
+        self.__dict__ |= state
         self._of_thread = threading.local()
 
     def __call__(self, examples: Array) -> Array:
