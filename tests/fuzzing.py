@@ -18,6 +18,7 @@ from time import thread_time
 from typing import Any, NoReturn
 
 from numdraw.app import App
+from tests.loading import run_coroutine
 from tests.mutations import LEGACY, PREDICT, http_request, json_body
 
 ALLOWED = {200, 400, 411, 413, 415, 422}  # answers to a POST of whatever body
@@ -97,7 +98,7 @@ def send_all(port: int, wanted: Iterable[Packets], *, only: set[int] | None = No
         only: statuses that may come, to requests that are sound; None says that they are not, and
             allows all but errors of the server.
     """
-    return asyncio.run(_send_all(port, enumerate(wanted), only))
+    return run_coroutine(_send_all(port, enumerate(wanted), only))
 
 
 async def _send_all(

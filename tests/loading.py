@@ -14,13 +14,16 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from tests.ink import drawings_folder
+
+T = TypeVar("T")
 
 RATE = 100.0  # requests/s; two cores have some left for everything else
 PATIENCE = 30.0  # s that a client waits for an answer; nginx gives up long before
@@ -190,6 +193,12 @@ class Load:
             return reader, writer
         writer.close()
         return None
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns, run in a thread: this one's loop may be the browser tests'."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def parsed(head: bytes) -> tuple[int, int, bool]:

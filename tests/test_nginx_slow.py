@@ -5,6 +5,7 @@ import contextlib
 import socket
 import time
 
+from tests.loading import run_coroutine
 from tests.serving import SECONDS, serving
 from tests.through_nginx import DRAWING, NO_RATE, ask, assert_problem, load
 
@@ -44,7 +45,7 @@ def test_a_request_that_never_ends_is_cut_off() -> None:
 
 def test_five_hundred_slow_clients_keep_nobody_from_being_answered() -> None:
     with serving(workers=2, edits=NO_RATE) as site:
-        came = asyncio.run(_ask_beside_slow_clients(site.port))
+        came = run_coroutine(_ask_beside_slow_clients(site.port))
         assert came == {"slow": 0, "others": 50}
         with load(site) as outcomes:
             time.sleep(0.5)
