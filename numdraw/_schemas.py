@@ -3,8 +3,9 @@
 from typing import Any, TypeAlias
 
 from numdraw._drawing import MAX_COORDINATE
+from numdraw.explain import PATCH
 from numdraw.models import CLASSES
-from numdraw.preprocess import MAX_POINTS, MAX_SIDE, SIDE
+from numdraw.preprocess import CENTRE, MAX_POINTS, MAX_SIDE, SIDE
 
 Json: TypeAlias = dict[str, Any]
 
@@ -25,6 +26,51 @@ def schemas() -> Json:
     }
     version = {"type": "string", "minLength": 1, "examples": ["mlp-1f3a9c20"]}
     coordinate = {"type": "number", "minimum": -MAX_COORDINATE, "maximum": MAX_COORDINATE}
+    probabilities = {
+        "description": "Of the digits 0 to 9; what lacks to 1 is that of no digit.",
+        "type": "array",
+        "minItems": K,
+        "maxItems": K,
+        "items": probability,
+    }
+    box = {
+        "description": "x0, y0, x1, y1 of its ink in the drawing's coordinates.",
+        "type": "array",
+        "minItems": 4,
+        "maxItems": 4,
+        "items": {"type": "number"},
+    }
+    ink = {"type": "integer", "minimum": 0, "maximum": 255}
+    ways = [{"required": ["strokes"]}, {"required": ["pixels"]}]
+    strokes = {
+        "description": (
+            f"Strokes of points [x, y] in canvas px, y down; at most {MAX_POINTS:,} points in all."
+        ),
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "array",
+                "prefixItems": [coordinate, coordinate],
+                "items": False,
+                "minItems": 2,
+            },
+        },
+    }
+    pixels = {
+        "description": "Rows of equal length, top row first; 255 = ink.",
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_SIDE,
+        "items": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_SIDE,
+            "items": {"type": "number", "minimum": 0, "maximum": 255},
+        },
+    }
     return {
         "Drawing": {
             "description": (
@@ -32,38 +78,10 @@ def schemas() -> Json:
                 "pixels, all ink is answered with 422."
             ),
             "type": "object",
-            "oneOf": [{"required": ["strokes"]}, {"required": ["pixels"]}],
+            "oneOf": ways,
             "properties": {
-                "strokes": {
-                    "description": (
-                        f"Strokes of points [x, y] in canvas px, y down; at most {MAX_POINTS:,} "
-                        "points in all."
-                    ),
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {
-                            "type": "array",
-                            "prefixItems": [coordinate, coordinate],
-                            "items": False,
-                            "minItems": 2,
-                        },
-                    },
-                },
-                "pixels": {
-                    "description": "Rows of equal length, top row first; 255 = ink.",
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": MAX_SIDE,
-                    "items": {
-                        "type": "array",
-                        "minItems": 1,
-                        "maxItems": MAX_SIDE,
-                        "items": {"type": "number", "minimum": 0, "maximum": 255},
-                    },
-                },
+                "strokes": strokes,
+                "pixels": pixels,
                 "image": {
                     "description": "Whether to send back the image that the network saw.",
                     "type": "boolean",
@@ -85,13 +103,7 @@ def schemas() -> Json:
                 },
                 "confidence": confidence,
                 "is_digit": is_digit,
-                "probabilities": {
-                    "description": ("Of the digits 0 to 9; what lacks to 1 is that of no digit."),
-                    "type": "array",
-                    "minItems": K,
-                    "maxItems": K,
-                    "items": probability,
-                },
+                "probabilities": probabilities,
                 "number": {
                     "description": "The best guess for all digits of the drawing, left to right.",
                     "type": "string",
@@ -109,16 +121,8 @@ def schemas() -> Json:
                 },
                 "model": {**version, "description": "As in /api/model."},
                 "image": {
+                    **_square(ink),
                     "description": "What the network saw, where it was asked for; 255 = ink.",
-                    "type": "array",
-                    "minItems": SIDE,
-                    "maxItems": SIDE,
-                    "items": {
-                        "type": "array",
-                        "minItems": SIDE,
-                        "maxItems": SIDE,
-                        "items": {"type": "integer", "minimum": 0, "maximum": 255},
-                    },
                 },
             },
             "additionalProperties": False,
@@ -130,11 +134,140 @@ def schemas() -> Json:
                 "digit": digit,
                 "confidence": confidence,
                 "is_digit": is_digit,
-                "box": {
-                    "description": "x0, y0, x1, y1 of its ink in the drawing's coordinates.",
+                "box": box,
+            },
+            "additionalProperties": False,
+        },
+        "ExplainedDrawing": {
+            "description": (
+                "A drawing as for /api/predict, which is read as one digit, and perhaps which."
+            ),
+            "type": "object",
+            "oneOf": ways,
+            "properties": {
+                "strokes": strokes,
+                "pixels": pixels,
+                "digit": {
+                    **digit,
+                    "description": "Which digit to speak for; the best guess where it is not told.",
+                },
+            },
+            "additionalProperties": False,
+        },
+        "Explanation": {
+            "type": "object",
+            "required": [
+                *("digit", "confidence", "probabilities", "no_digit"),
+                *("steps", "importance", "layers", "model"),
+            ],
+            "properties": {
+                "digit": {**digit, "description": "The one that is explained."},
+                "confidence": confidence,
+                "probabilities": probabilities,
+                "no_digit": {**probability, "description": "That it is no digit."},
+                "steps": {
+                    "description": "From the drawing to what the network saw.",
+                    "type": "object",
+                    "required": ["box", "scale", "fitted", "centre", "image"],
+                    "properties": {
+                        "box": box,
+                        "scale": {
+                            "description": "px of the image to one of the drawing's coordinates.",
+                            "type": "number",
+                            "exclusiveMinimum": 0,
+                        },
+                        "fitted": {
+                            **_square(ink),
+                            "description": (
+                                "The ink with the middle of its box in the middle; 255 = ink."
+                            ),
+                        },
+                        "centre": {
+                            "description": "x, y of the centre of mass of `fitted`, in its px.",
+                            "type": "array",
+                            "minItems": 2,
+                            "maxItems": 2,
+                            "items": {"type": "number"},
+                        },
+                        "image": {
+                            **_square(ink),
+                            "description": (
+                                "What the network saw: `fitted` with its centre of mass moved to "
+                                f"({CENTRE:g}, {CENTRE:g}), or as near as its box stays inside."
+                            ),
+                        },
+                    },
+                    "additionalProperties": False,
+                },
+                "importance": {
+                    **_square({"type": "number"}),
+                    "description": (
+                        "How far the log odds of `digit` against all else fall, in nats, where the "
+                        f"ink of the {PATCH} x {PATCH} px around a pixel is taken away: above 0 it "
+                        "speaks for the digit, below 0 against it."
+                    ),
+                },
+                "layers": {
+                    "description": "What each layer gives, first to last; the last has `logits`.",
                     "type": "array",
-                    "minItems": 4,
-                    "maxItems": 4,
+                    "minItems": 1,
+                    "items": {"$ref": "#/components/schemas/Layer"},
+                },
+                "model": {**version, "description": "As in /api/model."},
+            },
+            "additionalProperties": False,
+        },
+        "Layer": {
+            "type": "object",
+            "required": ["name", "kind"],
+            "oneOf": [
+                {"required": ["channels", "rows", "columns", "values", "most"]},
+                {"required": ["logits"]},
+            ],
+            "properties": {
+                "name": {"type": "string", "examples": ["conv2d1"]},
+                "kind": {"enum": ["convolution", "pooling", "linear"]},
+                "channels": {"type": "integer", "minimum": 1},
+                "rows": {"type": "integer", "minimum": 1},
+                "columns": {"type": "integer", "minimum": 1},
+                "values": {
+                    "description": (
+                        "A byte each, channel by channel, row by row, as the ReLU behind the layer "
+                        "leaves them: 0 is 0 and 255 is `most`."
+                    ),
+                    "type": "string",
+                    "contentEncoding": "base64",
+                },
+                "most": {"type": "number", "minimum": 0},
+                "field": {
+                    "description": (
+                        "Which pixels a unit depends on: `size` rows, and in row r of the layer "
+                        "from offset + stride * r on; columns likewise. Not of linear layers, "
+                        "whose units depend on all."
+                    ),
+                    "type": "object",
+                    "required": ["size", "stride", "offset"],
+                    "properties": {
+                        "size": {"type": "integer", "minimum": 1},
+                        "stride": {"type": "integer", "minimum": 1},
+                        "offset": {"type": "integer", "maximum": 0},
+                    },
+                    "additionalProperties": False,
+                },
+                "filters": {
+                    "description": "Of the first convolution: each channel's weights, as rows.",
+                    "type": "array",
+                    "items": {
+                        "type": "array",
+                        "items": {"type": "array", "items": {"type": "number"}},
+                    },
+                },
+                "filter_size": {"type": "integer", "minimum": 1},
+                "logits": {
+                    "description": "Of the digits, and of no digit where there are 11.",
+                    "type": "array",
+                    "minItems": K,
+                    "maxItems": K + 1,
                     "items": {"type": "number"},
                 },
             },
@@ -221,3 +354,9 @@ def schemas() -> Json:
             "additionalProperties": False,
         },
     }
+
+
+def _square(item: Json) -> Json:
+    """SIDE rows of SIDE items."""
+    row = {"type": "array", "minItems": SIDE, "maxItems": SIDE, "items": item}
+    return {**row, "items": row}

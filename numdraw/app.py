@@ -6,6 +6,8 @@
                              as one digit; "number", "number_confidence",
                              "digits": [{"digit", "confidence", "is_digit", "box"}], "model"},
                             and "image" where asked for
+    POST /api/explain       the same, optional "digit": which one to speak for
+                            why the drawing is read as that digit: see numdraw._answers
     GET  /api/model         the model card
     GET  /api/openapi.json  all of this for programs
     GET  /health/live       200 while the process answers
@@ -29,10 +31,12 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from numdraw import cors, monitor, static
+from numdraw import _answers, cors, monitor, static
 from numdraw._log import ACCESS, log, log_exception
+from numdraw.explain import explain
+from numdraw.models import CLASSES
 from numdraw.openapi import document
-from numdraw.predictor import NumberPrediction, Prediction, Predictor
+from numdraw.predictor import Predictor
 from numdraw.preprocess import MAX_SIDE, DrawingError
 from numdraw.wsgi import (
     MAX_BODY,
@@ -108,6 +112,7 @@ class App:
         self._openapi_etag = static.etag_of(self._openapi)
         self.routes: Mapping[str, Mapping[str, Handler]] = {
             "/api/predict": {"POST": self._predict},
+            "/api/explain": {"POST": self._explain},
             "/api/model": {"GET": self._model},
             "/api/openapi.json": {"GET": self._describe},
             "/health/live": {"GET": self._live},
@@ -224,16 +229,27 @@ class App:
             raise HTTPError(422, f'"image" expected true or false, got {kind(with_image)}')
         _expect_keys(body, "strokes", "pixels")
         prediction = _drawn(self._predictor.predict_number, body)
-        answer = _answer(prediction)
+        answer = _answers.read_number(prediction)
         answer["model"] = self._predictor.version
         if with_image:
-            answer["image"] = np.rint(prediction.whole.image * 255).astype(int).tolist()
+            answer["image"] = _answers.image(prediction.whole.image)
         self.row.count_answer(
             [digit.digit for digit in prediction.digits],
             prediction.confidence,
             is_digit=all(digit.is_digit for digit in prediction.digits),
         )
         facts = {"number": prediction.number, "confidence": round(prediction.confidence, 4)}
+        return json_response(answer, facts=facts)
+
+    def _explain(self, request: Request) -> Response:
+        body = read_json_object(request, MAX_BODY)
+        digit = _digit(body.pop("digit")) if "digit" in body else None
+        _expect_keys(body, "strokes", "pixels")
+        explained = _drawn(lambda drawing: explain(self._predictor, drawing, digit), body)
+        answer = _answers.explanation(explained)
+        answer["model"] = self._predictor.version
+        # Not among the answers that are counted: the drawing was read, and counted, before.
+        facts = {"digit": answer["digit"], "confidence": round(answer["confidence"], 4)}
         return json_response(answer, facts=facts)
 
     def _predict_number(self, request: Request) -> Response:
@@ -297,6 +313,14 @@ def _expect_keys(body: dict[str, Any], *names: str) -> None:
         raise HTTPError(422, f"the body expected {wanted}, got {got}")
 
 
+def _digit(value: Any) -> int:
+    """The digit to speak for."""
+    if type(value) is not int or value not in range(CLASSES):  # a bool is an int in Python
+        got = str(value)[:20] if type(value) is int else kind(value)
+        raise HTTPError(422, f'"digit" expected a whole number from 0 to {CLASSES - 1}, got {got}')
+    return value
+
+
 def _square(data: Any) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
     """pynumdraw's picture as (n, n) numbers 0..255."""
     wanted = f'"new_data" expected a flat list of n*n numbers, n from 1 to {MAX_SIDE}'
@@ -323,21 +347,3 @@ def _drawn(read: Callable[[dict[str, Any]], _T], drawing: dict[str, Any]) -> _T:
         return read(drawing)
     except DrawingError as error:
         raise HTTPError(422, str(error)) from None
-
-
-def _answer(prediction: NumberPrediction) -> dict[str, Any]:
-    return {
-        **_read(prediction.whole),
-        "probabilities": prediction.whole.probabilities.tolist(),
-        "number": prediction.number,
-        "number_confidence": prediction.confidence,
-        "digits": [{**_read(digit), "box": list(digit.box)} for digit in prediction.digits],
-    }
-
-
-def _read(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "digit": prediction.digit,
-        "confidence": prediction.confidence,
-        "is_digit": prediction.is_digit,
-    }

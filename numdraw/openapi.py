@@ -70,6 +70,38 @@ def _paths() -> Json:
                 },
             }
         },
+        "/api/explain": {
+            "post": {
+                "tags": ["predict"],
+                "operationId": "explain",
+                "summary": "Tell why a drawing is read as a digit",
+                "description": (
+                    "The drawing is read as one digit. The answer has each step to the image, what "
+                    "of its ink speaks for the digit and what against it, and what each layer of "
+                    f"the network gives. The body holds at most {MAX_BODY:,} bytes."
+                ),
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": _ref("ExplainedDrawing"),
+                            "examples": {
+                                "strokes": {"value": {"strokes": _SEVEN}},
+                                "digit": {
+                                    "summary": "what of it speaks for a 1",
+                                    "value": {"strokes": _SEVEN, "digit": 1},
+                                },
+                                "pixels": {"value": {"pixels": _bar()}},
+                            },
+                        }
+                    },
+                },
+                "responses": {
+                    "200": _json("The explanation", "Explanation"),
+                    **_errors(400, 411, 413, 415, 422, 429, 503),
+                },
+            }
+        },
         "/api/model": {
             "get": {
                 "tags": ["about"],

@@ -13,7 +13,7 @@ pen was wider than a fifth of the drawing.
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,16 +65,23 @@ _MOMENTS = np.stack([np.ones(SIDE), _AXIS])
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth to compare by
 class Rendered:
-    """What the network sees of a drawing.
+    """What the network sees of a drawing, and the steps to it.
 
     Attributes:
         image: (28, 28) float32 in [0, 1], 1 = ink.
         box: x0, y0, x1, y1 of the ink in the drawing's own coordinates: around its points, or
             along the edges of its inked pixels.
+        scale: px of the image to one of the drawing's coordinates.
+        fitted: (28, 28) float64 in [0, 1]: the image before its centre of mass was moved to CENTRE,
+            with the middle of the ink's box in the middle of the frame.
+        centre: x, y of the centre of mass of `fitted`.
     """
 
     image: NDArray[np.float32]
     box: tuple[float, float, float, float]
+    scale: float
+    fitted: Floats
+    centre: tuple[float, float]
 
 
 def render(drawing: Any) -> Rendered:
@@ -174,9 +181,8 @@ def _connected(pixels: Any) -> Parts:
         except DrawingError:
             return None
         x0, y0, x1, y1 = rendered.box
-        return Rendered(
-            rendered.image, (x0 + float(x), y0 + float(y), x1 + float(x), y1 + float(y))
-        )
+        box = (x0 + float(x), y0 + float(y), x1 + float(x), y1 + float(y))
+        return replace(rendered, box=box)
 
     return Parts(whole, points, render_some)
 
@@ -202,7 +208,7 @@ def _draw_strokes(xy: Floats, ends: NDArray[np.intp], line_width: float) -> Rend
         return np.minimum(reach - nearest(line + place, (SIDE, SIDE), reach), 1)
 
     size = ((x1 - x0) * scale + line_width, (y1 - y0) * scale + line_width)
-    return Rendered(_centred(ink_at, size), (x0, y0, x1, y1))
+    return _centred(ink_at, size, (x0, y0, x1, y1), scale)
 
 
 def _render_pixels(pixels: Any) -> Rendered:
@@ -249,26 +255,36 @@ def _draw_pixels(ink: NDArray[np.float32]) -> Rendered:
         return np.clip(ink, 0, 1)
 
     width, height = ((high - low) * scale + line_width).tolist()
-    image = _centred(ink_at, (width, height))
-    return Rendered(image, (float(x0), float(y0), float(x1), float(y1)))
+    box = (float(x0), float(y0), float(x1), float(y1))
+    return _centred(ink_at, (width, height), box, scale / cell)
 
 
-def _centred(ink_at: Callable[[Floats], Floats], size: tuple[float, float]) -> NDArray[np.float32]:
+def _centred(
+    ink_at: Callable[[Floats], Floats],
+    size: tuple[float, float],
+    box: tuple[float, float, float, float],
+    scale: float,
+) -> Rendered:
     """The ink with its centre of mass at CENTRE, or as near as its box stays in the frame.
 
     Args:
         ink_at: the ink, when the middle of its box is at a place.
-        size: width and height of the box.
+        size: width and height of the box in px.
+        box: of `Rendered`, as the next one.
+        scale: px to one of the drawing's coordinates.
     """
     middle = (SIDE - 1) / 2
+    fitted = ink_at(np.array([middle, middle]))
     # (2, 28) @ (28, 28) @ (28, 2): the sums of the ink, times 1 and times its rows and columns
-    moments = _MOMENTS @ ink_at(np.array([middle, middle])) @ _MOMENTS.T
+    moments = _MOMENTS @ fitted @ _MOMENTS.T
     (total, x_total), (y_total, _) = moments.tolist()
+    centre = (x_total / total, y_total / total)
     place = []
-    for mass, side in ((x_total / total, size[0]), (y_total / total, size[1])):
+    for mass, side in zip(centre, size, strict=True):
         room = (SIDE - side) / 2
         place.append(middle + min(max(CENTRE - mass, -room), room))
-    return ink_at(np.array(place)).astype(np.float32)
+    image = ink_at(np.array(place)).astype(np.float32)
+    return Rendered(image, box, scale, fitted, centre)
 
 
 def _samples(points: Floats, ends: NDArray[np.intp]) -> Floats:

@@ -30,13 +30,16 @@ CONTENT_TYPES = {
 OTHER_TYPE = "application/octet-stream"
 
 # The same as in nginx's configuration. The page may use what this server sends, and no inline code;
-# a picture opened by itself has its colours and no script; anything else is no document.
+# a picture opened by itself has its colours and no script; a script that runs as a worker has the
+# policy of its own answer, and the page's service worker fetches the page's files; anything else is
+# no document.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+SCRIPT_POLICY = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'"
 OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -104,6 +107,8 @@ def policy_of(content_type: str) -> str:
     """The Content-Security-Policy of a file."""
     if content_type.startswith("text/html"):
         return PAGE_POLICY
+    if content_type.startswith("text/javascript"):
+        return SCRIPT_POLICY
     return PICTURE_POLICY if content_type == "image/svg+xml" else OTHER_POLICY
 
 

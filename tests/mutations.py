@@ -30,7 +30,7 @@ PATHS = [
     "/api/model%00.json", "/%", "/%zz", "/%ff%fe", "/api/%c0%af", "/api/model?",
     "/api/model?a=%00&b=\xff", "/api/\xe9\xe8", "/a;b", "/api/model#x", "/\\..\\",
     "/" + "a" * 9000, "/api/" + "%41" * 3000, "/api/" + "../" * 500, "/.git/config",
-    "/.problem/500", "/api/predict/",
+    "/.problem/500", "/api/predict/", "/api/explain",
 ]  # fmt: skip  # one a line would be a page
 LENGTHS = [
     "0", "1", "-1", "+5", "5.0", "1e3", "0x10", "99999999999999999999", "18446744073709551616",

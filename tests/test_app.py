@@ -1,3 +1,4 @@
+import base64
 import json
 import logging
 import re
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 
 from numdraw import Predictor
 from numdraw.app import App, make_app
+from numdraw.calibrate import Calibration
+from numdraw.explain import explain
+from numdraw.models import build, convnet_architecture, lenet_architecture, mlp_architecture
 from numdraw.wsgi import MAX_BODY, MAX_LEGACY_BODY, REASONS
 from tests.asking import Reply, ask, post
 
 SEVEN = [[[60, 40], [180, 42], [120, 200]]]
-POSTS = ["/api/predict", "/predict_number/"]
+POSTS = ["/api/predict", "/api/explain", "/predict_number/"]
 CONSTANT = ["/api/model", "/api/openapi.json", "/health/live", "/health/ready", "/hello/"]
 GETS = [*CONSTANT, "/metrics"]
 
@@ -158,6 +162,111 @@ def test_predict_takes_64_kib_and_no_more(app: App) -> None:
     )
 
 
+def test_explain_answers_what_the_library_says(app: App, predictor: Predictor) -> None:
+    reply = post(app, "/api/explain", {"strokes": SEVEN})
+    assert reply.status == 200
+    assert reply.headers["Cache-Control"] == "no-store"
+    assert len(reply.body) < 120_000
+    answer, explained = reply.json, explain(predictor, SEVEN)
+    expected = predictor.predict(SEVEN)
+    assert answer["digit"] == 7
+    assert answer["confidence"] == expected.confidence
+    assert answer["probabilities"] == expected.probabilities.tolist()
+    assert answer["no_digit"] == pytest.approx(1 - sum(answer["probabilities"]))
+    assert answer["model"] == predictor.version
+    rendered, steps = explained.rendered, answer["steps"]
+    assert steps["box"] == [60, 40, 180, 200]
+    assert (steps["scale"], tuple(steps["centre"])) == (rendered.scale, rendered.centre)
+    assert np.array_equal(steps["fitted"], np.rint(rendered.fitted * 255))
+    assert np.array_equal(steps["image"], np.rint(expected.image * 255))
+    assert np.allclose(answer["importance"], explained.importance, atol=1e-4)
+    for layer, output in zip(answer["layers"][:-1], explained.layers[:-1], strict=True):
+        shape = (layer["channels"], layer["rows"], layer["columns"])
+        raw = np.frombuffer(base64.b64decode(layer["values"]), np.uint8).reshape(shape)
+        assert raw.max() == 255
+        assert np.abs(raw / 255 * layer["most"] - output.values).max() <= layer["most"] / 509
+    first, last = answer["layers"][0], answer["layers"][-1]
+    assert first["name"] == "conv2d1"
+    assert first["field"] == {"size": 5, "stride": 1, "offset": -2}
+    assert np.shape(first["filters"]) == (24, first["filter_size"], first["filter_size"])
+    assert [layer["name"] for layer in answer["layers"] if "filters" in layer] == ["conv2d1"]
+    assert last.keys() == {"name", "kind", "logits"}
+    assert np.allclose(last["logits"], explained.layers[-1].values[0, 0], atol=1e-4)
+
+
+def test_explain_speaks_for_the_digit_that_is_asked_for(app: App, predictor: Predictor) -> None:
+    answer = post(app, "/api/explain", {"strokes": SEVEN, "digit": 1}).json
+    assert answer["digit"] == 1
+    assert answer["confidence"] == answer["probabilities"][1] < 0.1
+    assert np.allclose(answer["importance"], explain(predictor, SEVEN, 1).importance, atol=1e-4)
+
+
+def test_explain_takes_pixels(app: App) -> None:
+    pixels = np.zeros((30, 20), dtype=int)
+    pixels[4:26, 9:12] = 255
+    answer = post(app, "/api/explain", {"pixels": pixels.tolist()}).json
+    assert answer["digit"] == 1
+    assert answer["steps"]["box"] == [9, 4, 12, 26]
+
+
+@pytest.mark.parametrize("outputs", [10, 11])
+@pytest.mark.parametrize(
+    "architecture",
+    [mlp_architecture([20, 15], 0.1), lenet_architecture(), convnet_architecture([4, 5, 6, 7], 0)],
+    ids=lambda architecture: architecture["name"],
+)
+def test_explain_answers_for_every_architecture(architecture: Any, outputs: int) -> None:
+    network = build({**architecture, "outputs": outputs}, rng=np.random.default_rng(0))
+    app = make_app(
+        Predictor(network, calibration=Calibration(1.0, 0.0), meta={"version": "untrained-0"})
+    )
+    answer = post(app, "/api/explain", {"strokes": SEVEN}).json
+    assert len(answer["layers"][-1]["logits"]) == outputs
+    assert answer["no_digit"] == pytest.approx(1 - sum(answer["probabilities"]), abs=1e-12)
+    if architecture["name"] == "mlp":
+        shapes = [
+            (each["channels"], each["rows"], each["columns"]) for each in answer["layers"][:-1]
+        ]
+        assert shapes == [(1, 1, 20), (1, 1, 15)]
+        assert all("field" not in layer for layer in answer["layers"])
+
+
+def test_explain_shows_a_layer_in_which_nothing_is_awake(predictor: Predictor) -> None:
+    network = build(mlp_architecture([3], 0.0), rng=None)
+    app = make_app(
+        Predictor(network, calibration=Calibration(1.0, 0.0), meta={"version": "untrained-0"})
+    )
+    layer = post(app, "/api/explain", {"strokes": SEVEN}).json["layers"][0]
+    assert (layer["values"], layer["most"]) == ("AAAA", 0)
+
+
+WHOLE = '"digit" expected a whole number from 0 to 9, got '
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"strokes": SEVEN, "digit": 10}, WHOLE + "10"),
+        ({"strokes": SEVEN, "digit": -1}, WHOLE + "-1"),
+        ({"strokes": SEVEN, "digit": 10**400}, WHOLE + "1" + 19 * "0"),
+        ({"strokes": SEVEN, "digit": 7.5}, WHOLE + "a number"),
+        ({"strokes": SEVEN, "digit": "7"}, WHOLE + "a string"),
+        ({"strokes": SEVEN, "digit": True}, WHOLE + "a boolean"),
+        ({"strokes": SEVEN, "digit": None}, WHOLE + "null"),
+        ({"digit": 7}, 'the body expected "strokes" or "pixels", got neither'),
+        ({"strokes": SEVEN, "image": True}, "got the unknown key 'image'"),
+        ({"strokes": [[[5, 5]]]}, "strokes expected a line, got a single dot"),
+        ({"pixels": [[0, 0], [0, 0]]}, "pixels expected ink"),
+    ],
+)
+def test_explain_refuses_what_is_no_drawing_or_digit_with_422(
+    app: App, body: Any, detail: str
+) -> None:
+    status, got = refused(post(app, "/api/explain", body))
+    assert status == 422
+    assert detail in got
+
+
 def canvas(side: int) -> list[float]:
     """A 1 as pynumdraw's page sends it."""
     picture = np.zeros((side, side))
@@ -249,15 +358,16 @@ def test_predict_number_refuses_a_picture_of_513_by_513(app: App) -> None:
         (b"[]", {}, 422),
     ],
 )
-def test_a_bad_request_is_refused_by_either_route(
+def test_a_bad_request_is_refused_by_each_route(
     app: App, path: str, body: bytes, environ: dict[str, Any], status: int
 ) -> None:
     assert refused(post(app, path, body, environ=environ))[0] == status
 
 
-def test_deep_nesting_is_refused_by_either_route(app: App) -> None:
+def test_deep_nesting_is_refused_by_each_route(app: App) -> None:
     body = b"[" * 60_000
     assert refused(post(app, "/api/predict", body))[0] == 400
+    assert refused(post(app, "/api/explain", body))[0] == 400
     assert refused(post(app, "/predict_number/", body))[0] == 422
 
 
@@ -276,7 +386,7 @@ points = st.lists(st.lists(st.floats(-500, 500) | st.integers(0, 300), min_size=
 bodies = (
     json_values
     | st.fixed_dictionaries({}, optional={k: json_values for k in ("strokes", "pixels", "image")})
-    | st.fixed_dictionaries({"strokes": st.lists(points)})
+    | st.fixed_dictionaries({"strokes": st.lists(points)}, optional={"digit": json_values})
     | st.fixed_dictionaries({"new_data": json_values | st.lists(st.floats(0, 1), max_size=9)})
 )
 
@@ -485,6 +595,17 @@ def test_a_request_is_logged_without_its_drawing_and_query(app: App, access: Rec
         "path": "/api/predict",
         "status": 200,
         "number": "7",
+    }
+
+
+def test_an_explanation_is_logged_as_its_digit_alone(app: App, access: Records) -> None:
+    post(app, "/api/explain", {"strokes": SEVEN, "digit": 1})
+    [facts] = access.facts
+    assert (facts["path"], facts["digit"]) == ("/api/explain", 1)
+    assert 0 < facts["confidence"] < 0.1
+    assert facts.keys() - {"ms", "bytes", "request_id", "method", "path", "status"} == {
+        "digit",
+        "confidence",
     }
 
 

@@ -10,7 +10,9 @@ import pytest
 import numdraw
 
 ROOT = Path(__file__).parent.parent
-WEB = {"wsgi", "static", "app", "openapi", "serve", "_log", "_master", "_schemas"}
+WEB = {
+    "wsgi", "static", "app", "openapi", "serve", "_answers", "_log", "_master", "_schemas",
+}  # fmt: skip  # reads easier in few lines
 TRAINING = {
     "train", "training", "progress", "mpi", "augment", "data", "evaluate", "onnx", "report",
     "plots", "_page", "_signals",

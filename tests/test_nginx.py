@@ -83,6 +83,7 @@ def test_pynumdraw_s_body_passes_and_is_answered(site: Site) -> None:
     ("path", "limit", "said"),
     [
         ("/api/predict", MAX_BODY, "at most 64 KiB"),
+        ("/api/explain", MAX_BODY, "at most 64 KiB"),
         ("/predict_number/", MAX_LEGACY_BODY, "at most 6 MiB"),
         ("/hello/", MAX_BODY, "at most 64 KiB"),
     ],
@@ -113,7 +114,10 @@ def test_the_page_takes_no_other_method(site: Site, method: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/predict", "/api/model", "/health/ready", "/hello/", "/metrics", "/predict_number/"],
+    [
+        *("/api/predict", "/api/explain", "/api/model"),
+        *("/health/ready", "/hello/", "/metrics", "/predict_number/"),
+    ],
 )
 def test_nginx_allows_what_the_application_allows(site: Site, path: str) -> None:
     ours = ask(site, "DELETE", path)
@@ -194,6 +198,16 @@ def test_a_flood_returns_429_and_says_when_to_come_back() -> None:
     assert_problem(answers[-1], 429, "fewer requests from one address")
     assert answers[-1].header("Retry-After") == "1"
     assert page.status == 200
+
+
+def test_explanations_have_a_limit_of_their_own() -> None:
+    with serving(app=[]) as site:
+        asked = [ask(site, "POST", "/api/explain", DRAWING, **JSON_HEADERS) for _ in range(30)]
+        read = ask(site, "POST", "/api/predict", DRAWING, **JSON_HEADERS)
+    statuses = [answer.status for answer in asked]
+    assert statuses[:11] == [503] * 11  # the burst reaches the workers, who are not there
+    assert statuses[-1] == 429
+    assert read.status == 503
 
 
 def test_one_person_is_not_limited(site: Site) -> None:

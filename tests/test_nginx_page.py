@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from numdraw.static import CONTENT_TYPES, OTHER_POLICY, PAGE_POLICY, PICTURE_POLICY
+from numdraw.static import (
+    CONTENT_TYPES,
+    OTHER_POLICY,
+    PAGE_POLICY,
+    PICTURE_POLICY,
+    SCRIPT_POLICY,
+)
 from tests.serving import ROOT, Site, serving
 from tests.through_nginx import ask, assert_headers, assert_problem, send
 
@@ -104,6 +110,7 @@ def test_a_document_may_do_what_its_type_needs(tmp_path: Path) -> None:
         }
     assert found.pop(".html") == PAGE_POLICY
     assert found.pop(".svg") == PICTURE_POLICY
+    assert found.pop(".js") == SCRIPT_POLICY
     assert set(found.values()) == {OTHER_POLICY}
 
 

@@ -16,6 +16,7 @@ from tests.running import running
 
 DOCUMENT = document()
 OPERATIONS = [(path, method.upper()) for path, item in DOCUMENT["paths"].items() for method in item]
+POSTS = ["/api/predict", "/api/explain", "/predict_number/"]
 EXAMPLES = 30  # a route and way of making them
 
 SCHEMATHESIS = """
@@ -106,7 +107,7 @@ def test_every_example_keeps_its_schema() -> None:
     assert seen > 20
 
 
-@pytest.mark.parametrize("path", ["/api/predict", "/predict_number/"])
+@pytest.mark.parametrize("path", POSTS)
 def test_every_example_of_a_request_is_answered_as_described(app: App, path: str) -> None:
     content = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]
     for example in content["examples"].values():
@@ -126,7 +127,7 @@ def test_every_get_is_answered_as_described(app: App, path: str, method: str) ->
         as_described(again, path, method)
 
 
-@pytest.mark.parametrize("path", ["/api/predict", "/predict_number/"])
+@pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize(
     ("body", "environ", "status"),
     [
@@ -159,7 +160,8 @@ def test_titles_and_limits_are_those_of_the_code() -> None:
         assert name == f"Problem{example['status']}"
         if example["status"] != 429:  # nginx's alone
             assert example["title"] == REASONS[example["status"]]
-    assert f"{MAX_BODY:,} bytes" in DOCUMENT["paths"]["/api/predict"]["post"]["description"]
+    for path in ("/api/predict", "/api/explain"):
+        assert f"{MAX_BODY:,} bytes" in DOCUMENT["paths"][path]["post"]["description"]
 
 
 def test_the_document_is_made_anew_each_time() -> None:

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from numdraw._distance import interpolate
 from numdraw._ground import on_empty_ground
 from numdraw.drawings import read_drawings
 from numdraw.preprocess import (
@@ -143,6 +144,31 @@ def test_the_ink_stays_in_the_frame_and_in_range(strokes: Strokes) -> None:
     rows, columns = np.nonzero(image > 0.2)
     room = np.array([min(27 - at.max(), at.min()) for at in (columns, rows)])
     assert ((off < 0.2) | (room == 0)).all()
+
+
+@pytest.mark.parametrize("kind", ["strokes", "pixels"])
+@pytest.mark.parametrize("digit", DIGITS)
+def test_the_steps_lead_to_the_image(digit: str, kind: str) -> None:
+    drawing = DIGITS[digit] if kind == "strokes" else paint(DIGITS[digit], 200, 8)
+    rendered = render(drawing)
+    fitted, (x, y) = rendered.fitted, rendered.centre
+    assert (x, y) == pytest.approx(centre_of_mass(fitted))
+    for side in (fitted.sum(axis=0), fitted.sum(axis=1)):  # the box is in the middle
+        inked = np.flatnonzero(side > 0.1)
+        assert inked[0] + inked[-1] == pytest.approx(27, abs=1)
+    axis = np.arange(28, dtype=np.float64)
+    shifted = interpolate(fitted.astype(np.float32), axis + x - 14, axis + y - 14)
+    assert np.abs(shifted - rendered.image).mean() < 0.03  # half a pixel's shift blurs the edges
+
+
+@pytest.mark.parametrize("pen", [4, 10])
+def test_the_scale_is_px_to_one_of_the_drawing_s(pen: int) -> None:
+    line = 20 - 2.3  # px, the middle of a line's longer way
+    rendered = render([[[10, 10], [10, 110]], [[10, 60], [50, 60]]])
+    assert rendered.scale == pytest.approx(line / 100)
+    pixels = np.zeros((150, 80), dtype=np.uint8)
+    pixels[10 - pen // 2 : 110 + pen // 2, 10 - pen // 2 : 10 + pen // 2] = 255
+    assert render(pixels).scale == pytest.approx(line / 100, rel=0.02)
 
 
 def test_ink_that_the_centre_of_mass_would_push_out_stops_at_the_edge() -> None:

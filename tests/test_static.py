@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from numdraw import static
-from numdraw.static import OTHER_POLICY, PAGE_POLICY, PICTURE_POLICY, File, Static, etag_of, respond
+from numdraw.static import (
+    OTHER_POLICY,
+    PAGE_POLICY,
+    PICTURE_POLICY,
+    SCRIPT_POLICY,
+    File,
+    Static,
+    etag_of,
+    respond,
+)
 from numdraw.wsgi import REASONS, Environ, Request, StartResponse
 from tests.asking import ask
 
@@ -42,7 +51,7 @@ def test_a_file_is_answered_with_type_etag_and_policy(page: Path) -> None:
         "Content-Type": "text/javascript; charset=utf-8",
         "ETag": f'"{hashlib.sha256(b"1;").hexdigest()[:32]}"',
         "Cache-Control": "no-cache",
-        "Content-Security-Policy": OTHER_POLICY,
+        "Content-Security-Policy": SCRIPT_POLICY,
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
@@ -63,7 +72,8 @@ def test_who_has_a_file_gets_304(page: Path) -> None:
     [
         ("text/html; charset=utf-8", PAGE_POLICY),
         ("image/svg+xml", PICTURE_POLICY),
-        ("text/javascript; charset=utf-8", OTHER_POLICY),
+        ("text/javascript; charset=utf-8", SCRIPT_POLICY),
+        ("text/css; charset=utf-8", OTHER_POLICY),
     ],
 )
 def test_the_policy_of_a_type_is_that_of_nginx(content_type: str, policy: str) -> None:

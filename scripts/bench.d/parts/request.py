@@ -32,7 +32,11 @@ PROBES = {
     ],
     "network, the rest": ["predictor.Inference.__call__"],
     "calibration": ["predictor.temper", "predictor.digit_scores"],
-    "answer": ["app._answer", "predictor.Predictor.predict_number", "predictor.Predictor._read"],
+    "answer": [
+        "_answers.read_number",
+        "predictor.Predictor.predict_number",
+        "predictor.Predictor._read",
+    ],
     "JSON write": ["app.json_response"],
 }
 
