@@ -9,7 +9,7 @@ request_id, method, path, status, bytes, ms
 pid, status, lived, restart_in, seconds, short_lives, hint
             what became of a worker; s, and a status below 0 is a signal's number
 model, error
-            reloads
+            reloads; error, and the request's id, of a correction that can't be kept
 traceback   errors of our own
 lost        lines that could not be written before this one, where there were any
 

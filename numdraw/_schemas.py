@@ -3,6 +3,7 @@
 from typing import Any, TypeAlias
 
 from numdraw._drawing import MAX_COORDINATE
+from numdraw.corrections import MAX_LABEL
 from numdraw.explain import PATCH
 from numdraw.models import CLASSES
 from numdraw.preprocess import CENTRE, MAX_POINTS, MAX_SIDE, SIDE
@@ -125,6 +126,34 @@ def schemas() -> Json:
                     "description": "What the network saw, where it was asked for; 255 = ink.",
                 },
             },
+            "additionalProperties": False,
+        },
+        "Correction": {
+            "description": "What a drawing is that was misread; `strokes` or `pixels`, not both.",
+            "type": "object",
+            "required": ["label"],
+            "oneOf": ways,
+            "properties": {
+                "strokes": strokes,
+                "pixels": pixels,
+                "label": {
+                    "description": 'The digits that it shows, left to right, or "" for no digit.',
+                    "type": "string",
+                    "pattern": f"^[0-9]{{0,{MAX_LABEL}}}$",
+                },
+            },
+            "additionalProperties": False,
+        },
+        "Corrections": {
+            "type": "object",
+            "required": ["enabled"],
+            "properties": {"enabled": {"type": "boolean"}},
+            "additionalProperties": False,
+        },
+        "Stored": {
+            "type": "object",
+            "required": ["stored"],
+            "properties": {"stored": {"const": True}},
             "additionalProperties": False,
         },
         "Digit": {

@@ -8,6 +8,9 @@
                             and "image" where asked for
     POST /api/explain       the same, optional "digit": which one to speak for
                             why the drawing is read as that digit: see numdraw._answers
+    POST /api/corrections   {"strokes" or "pixels", "label": "7", "" for no digit}: what a drawing
+                            is that was misread; {"stored": true}, where the server keeps them
+    GET  /api/corrections   {"enabled": whether it does}
     GET  /api/model         the model card
     GET  /api/openapi.json  all of this for programs
     GET  /health/live       200 while the process answers
@@ -31,8 +34,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from numdraw import _answers, cors, monitor, static
+from numdraw import _answers, _storing, cors, monitor, static
 from numdraw._log import ACCESS, log, log_exception
+from numdraw.corrections import Corrections
 from numdraw.explain import explain
 from numdraw.models import CLASSES
 from numdraw.openapi import document
@@ -70,22 +74,30 @@ _NO_CONTENT = (204, 304)  # they have neither a body nor its headers
 
 
 def make_app(
-    predictor: Predictor, *, public: Path | None = None, allow_origins: Sequence[str] = ()
+    predictor: Predictor,
+    *,
+    public: Path | None = None,
+    allow_origins: Sequence[str] = (),
+    corrections: Corrections | None = None,
 ) -> "App":
     """The application of a predictor.
 
     Args:
         public: the page's folder, read now; None leaves the page to nginx.
         allow_origins: of other pages that may use it, as "https://example.org"; "*" for any.
+        corrections: where to keep what people say of misread drawings; None keeps nothing.
 
     Raises:
         OSError, ValueError: the folder can't be read or is no page.
     """
-    return App(predictor, None if public is None else static.Static(public), allow_origins)
+    files = None if public is None else static.Static(public)
+    return App(predictor, files, allow_origins, corrections)
 
 
 class App:
     """A WSGI application (PEP 3333) that keeps nothing of a request but what it counts.
+
+    Only what is posted as a correction is kept, where there is a place for it.
 
     Attributes:
         version: of the model.
@@ -98,6 +110,7 @@ class App:
         predictor: Predictor,
         files: static.Static | None = None,
         allow_origins: Sequence[str] = (),
+        corrections: Corrections | None = None,
     ) -> None:
         """Write the documents that never change: the model card, the description."""
         self.version = predictor.version
@@ -105,6 +118,7 @@ class App:
         self._predictor = predictor
         self._files = files
         self._origins = frozenset(allow_origins)
+        self._corrections = corrections
         card = {**predictor.meta, "version": predictor.version}
         self._card = encode_json(card).encode("ascii")
         self._card_etag = static.etag_of(self._card)
@@ -113,6 +127,7 @@ class App:
         self.routes: Mapping[str, Mapping[str, Handler]] = {
             "/api/predict": {"POST": self._predict},
             "/api/explain": {"POST": self._explain},
+            "/api/corrections": {"GET": self._takes_corrections, "POST": self._correct},
             "/api/model": {"GET": self._model},
             "/api/openapi.json": {"GET": self._describe},
             "/health/live": {"GET": self._live},
@@ -251,6 +266,19 @@ class App:
         # Not among the answers that are counted: the drawing was read, and counted, before.
         facts = {"digit": answer["digit"], "confidence": round(answer["confidence"], 4)}
         return json_response(answer, facts=facts)
+
+    def _takes_corrections(self, _: Request) -> Response:
+        return json_response({"enabled": self._corrections is not None})
+
+    def _correct(self, request: Request) -> Response:
+        corrections = _storing.enabled(self._corrections)
+        body = read_json_object(request, MAX_BODY)
+        label = _storing.label_in(body)
+        _expect_keys(body, "strokes", "pixels")
+        prediction = _drawn(self._predictor.predict_number, body)
+        _storing.keep(corrections, body, label, prediction, self.version, request.id)
+        self.row.count_correction()
+        return json_response({"stored": True}, status=201)
 
     def _predict_number(self, request: Request) -> Response:
         body = read_json_object(request, MAX_LEGACY_BODY, flat=True)

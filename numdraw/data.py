@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 
 import idx
+from numdraw import corrections
+from numdraw._pairs import INK, ink_files
 from numdraw.models import CLASSES, INPUT, NO_DIGIT
 from numdraw.nn.layers import Array
 
 FOLDER_VARIABLE = "NUMDRAW_DATA"
 DEFAULT_FOLDER = "data"
-INK = "ink-"
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,6 @@ def find_ink(folder: Path, split: str) -> list[tuple[Path, Path]]:
     return [(_find(folder, images.name), _find(folder, labels.name)) for images, labels in pairs]
 
 
-def ink_files(folder: Path, name: str, split: str) -> tuple[Path, Path]:
-    """Where the images and labels of a source of ink are kept."""
-    stem = f"{INK}{name}-{split}"
-    return folder / f"{stem}-images-idx3-ubyte", folder / f"{stem}-labels-idx1-ubyte"
-
-
 def source_of(files: tuple[Path, Path]) -> str:
     """The name of the source that a pair of `find_ink` is from."""
     return re.sub("-(train|valid)-images-idx3-ubyte.*", "", files[0].name).removeprefix(INK)
@@ -157,6 +152,23 @@ def read_ink(pairs: Sequence[tuple[Path, Path]]) -> Examples:
         idx.IdxError, ValueError: as in `read_split`.
     """
     return join([_read_pair(*pair, NO_DIGIT + 1) for pair in pairs])
+
+
+def read_corrections(folder: Path) -> Examples:
+    """The examples that a server has kept with --corrections, while it writes none.
+
+    Raises:
+        FileNotFoundError: there are none.
+        corrections.BusyError, idx.IdxError, ValueError: they can't be read, as in `read_split`.
+    """
+    pair = ink_files(folder, corrections.SOURCE, "train")
+    with corrections.held_still(folder):
+        if not pair[0].exists():
+            raise FileNotFoundError(
+                f"--corrections expected {pair[0]}, got no such file; a server that runs with "
+                "--corrections makes it at the first correction of a single digit"
+            )
+        return read_ink([pair])
 
 
 def join(parts: Sequence[Examples]) -> Examples:

@@ -34,7 +34,8 @@ import numpy as np
 
 import idx
 from numdraw import glyphs, scribbles
-from numdraw.data import data_folder, ink_files
+from numdraw._pairs import ink_files
+from numdraw.data import data_folder
 from numdraw.drawings import LOOKALIKES, is_number, label_of, read_drawings
 from numdraw.glyphs import Stroke
 from numdraw.models import CLASSES, NO_DIGIT

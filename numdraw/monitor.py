@@ -103,6 +103,10 @@ class Monitor:
         counts = numbers[columns.confidences : end]
         yield from _histogram(name, "", CONFIDENCES, counts, numbers[end])
 
+        name = "numdraw_corrections_total"
+        yield from _family(name, "counter", "Drawings kept with what people say they are.")
+        yield f"{name} {numbers[columns.corrections]:.0f}"
+
         name = "numdraw_model_info"
         yield from _family(name, "gauge", "1 for each version of the model that answers now.")
         for version in sorted({row.version for row in ready}):
@@ -210,6 +214,10 @@ class Row:
         numbers[columns.confidences + bisect_left(CONFIDENCES, confidence)] += 1
         numbers[columns.confidences + len(CONFIDENCES) + 1] += confidence
 
+    def count_correction(self) -> None:
+        """Count a drawing that was kept as a correction."""
+        self.numbers[self._columns.corrections] += 1
+
     def count_restart(self, reason: str) -> None:
         """Count a worker that has to be replaced, for a reason of RESTARTS."""
         self.numbers[self._columns.restarts[reason]] += 1
@@ -234,6 +242,7 @@ class _Columns:
         self.digits = self._take(CLASSES)
         self.refusals = self._take(1)
         self.confidences = self._take(len(CONFIDENCES) + 2)
+        self.corrections = self._take(1)
         self.restarts = {reason: self._take(1) for reason in RESTARTS}
         self.reloads = {result: self._take(1) for result in RELOADS}
         self.lost = self._take(1)

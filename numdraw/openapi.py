@@ -102,6 +102,42 @@ def _paths() -> Json:
                 },
             }
         },
+        "/api/corrections": {
+            "get": {
+                "tags": ["predict"],
+                "operationId": "takes_corrections",
+                "summary": "Whether the server keeps corrections",
+                "responses": {
+                    "200": _json("It does, or not", "Corrections", example={"enabled": True}),
+                    **_errors(429, 503),
+                },
+            },
+            "post": {
+                "tags": ["predict"],
+                "operationId": "correct",
+                "summary": "Tell what a misread drawing is",
+                "description": (
+                    "Keeps the drawing, the label, what it had been read as and the day, where the "
+                    f"server runs with --corrections. The body holds at most {MAX_BODY:,} bytes."
+                ),
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": _ref("Correction"),
+                            "examples": {
+                                "digit": {"value": {"strokes": _SEVEN, "label": "7"}},
+                                "no digit": {"value": {"pixels": _bar(), "label": ""}},
+                            },
+                        }
+                    },
+                },
+                "responses": {
+                    "201": _json("It is kept", "Stored", example={"stored": True}),
+                    **_errors(400, 403, 411, 413, 415, 422, 429, 503, 507),
+                },
+            },
+        },
         "/api/model": {
             "get": {
                 "tags": ["about"],
@@ -222,6 +258,11 @@ def _paths() -> Json:
 # What each error means here, and an example of its detail.
 _MEANINGS = {
     400: ("The body is no JSON, or not the one announced", "the body expected UTF-8"),
+    403: (
+        "The server keeps no corrections",
+        "the server expected to be started with --corrections FOLDER to keep drawings, "
+        "got no folder; ask whoever runs it",
+    ),
     411: (
         "The body's length is not told",
         "the request expected a Content-Length, got none",
@@ -236,13 +277,17 @@ _MEANINGS = {
         "strokes expected at least one stroke, got none",
     ),
     429: (
-        "Too many requests from one address; nginx says this",
+        "Too many requests from one address, as nginx says, or too many corrections from all",
         "the server expected fewer requests from one address, got too many; "
         "wait as long as Retry-After says",
     ),
     503: (
         "No answer just now",
         "the server expected to be ready, got told to stop; ask another one",
+    ),
+    507: (
+        "No room for more corrections",
+        "the corrections expected a disk to write to, got: No space left on device",
     ),
 }
 _WITH_RETRY_AFTER = (429, 503)
@@ -251,7 +296,7 @@ _WITH_RETRY_AFTER = (429, 503)
 def _problems() -> Json:
     result = {}
     for status, (meaning, detail) in _MEANINGS.items():
-        title = REASONS.get(status, "Too Many Requests")
+        title = REASONS[status]
         headers = _shared_headers()
         if status in _WITH_RETRY_AFTER:
             headers["Retry-After"] = _ref("RetryAfter", "headers")

@@ -6,6 +6,7 @@
     python -m numdraw.serve --weights weights/digits.npz --public public
     python -m numdraw.serve --access-log access.log --error-log error.log
     python -m numdraw.serve --allow-origin https://example.org    pages from there may ask too
+    python -m numdraw.serve --corrections corrections    keep what people say was misread
 
     SIGTERM, SIGINT   stop: take no new connections, answer for at most --drain seconds what is in
                       hand, remove the socket
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     # with threads does not fork safely.
     for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    load = functools.partial(_load, args.weights, args.public, args.allow_origin)
+    load = functools.partial(_load, args.weights, args.public, args.allow_origin, args.corrections)
     with contextlib.ExitStack() as at_exit:
         # They wait until there is a master to take them: by themselves they would end the start.
         signal.pthread_sigmask(signal.SIG_BLOCK, _LATER)
@@ -167,6 +168,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="ORIGIN",
         help="of pages that may use the API: https://example.org, * for any; repeatable (none)",
     )
+    add(
+        "--corrections",
+        type=Path,
+        metavar="FOLDER",
+        help="keep drawings there that people say were misread, to train with (keep none)",
+    )
     args = parser.parse_args(argv)
     if args.socket is not None and not (args.host is None and args.port is None):
         parser.error("expected --socket or --host and --port, got both")
@@ -230,10 +237,13 @@ def _bjoern() -> Callable[..., None]:
     return serve
 
 
-def _load(weights: Path | None, public: Path | None, origins: list[str]) -> "App":
+def _load(
+    weights: Path | None, public: Path | None, origins: list[str], corrections: Path | None
+) -> "App":
     """The application, after a first prediction: what goes wrong in it goes wrong here."""
     from numdraw import Predictor, _resources
     from numdraw.app import make_app
+    from numdraw.corrections import Corrections
 
     try:
         predictor = Predictor.load(weights)
@@ -241,8 +251,17 @@ def _load(weights: Path | None, public: Path | None, origins: list[str]) -> "App
         raise StartError(told(error)) from None
     predictor.predict_number(_FIRST_DRAWING)
     try:
+        kept = None if corrections is None else Corrections(corrections)
+    except (OSError, ValueError) as error:
+        raise StartError(
+            f"--corrections expected a folder to write to, got {told(error)}"
+        ) from None
+    try:
         return make_app(
-            predictor, public=public or _resources.find("public"), allow_origins=origins
+            predictor,
+            public=public or _resources.find("public"),
+            allow_origins=origins,
+            corrections=kept,
         )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StartError(f"--public expected the page's folder, got {told(error)}") from None

@@ -4,6 +4,7 @@
     python -m numdraw.train --fast                 a smaller convnet, in a quarter of the time
     python -m numdraw.train --arch mlp             another network: mlp, lenet or convnet
     python -m numdraw.train --data DIR --out FILE  from and to elsewhere
+    python -m numdraw.train --corrections FOLDER   of what people said was misread too
     python -m numdraw.train --no-ink               of MNIST alone, though there is more beside it
     python -m numdraw.train --resume               go on after Ctrl-C, a crash or a power cut
     mpirun -n 4 python -m numdraw.train --mpi      on four processes, of one machine or of many
@@ -36,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from numdraw import __version__, models, mpi, preprocess
+from numdraw import __version__, corrections, models, mpi, preprocess
 from numdraw._signals import handled
 from numdraw.calibrate import calibrate, digit_scores, temper
 from numdraw.data import (
@@ -44,6 +45,7 @@ from numdraw.data import (
     find_ink,
     find_split,
     join,
+    read_corrections,
     read_ink,
     read_split,
     source_of,
@@ -110,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hidden", type=_positive, nargs="+", help=f"an mlp's units a hidden layer ({hidden})")
     add("--validation", type=_positive, help=f"images to hold out ({defaults.validation})")
     add("--no-ink", dest="ink", action="store_false", help="train on MNIST's files alone")
+    add("--corrections", type=Path, default=None, help="a server's folder of what was misread")
     add("--threads", type=_positive, default=cores(), help="how many work at once (one a core)")
     add("--mpi", action="store_true", default=False, help="train with the others of an mpirun")
     add("--no-test", action="store_true", default=False, help="leave the test files unread")
@@ -127,8 +130,12 @@ def _train(args: argparse.Namespace, ranks: mpi.Ranks, log: TrainingLog) -> int:
     options, saved = ranks.share(lambda: _start(args, checkpoint))
     train, valid = split_validation(examples, options.validation, rng=options.split_rng())
     used = {"mnist": len(train)}
+    if args.corrections is not None and not options.ink:
+        raise TrainingError("expected --corrections or --no-ink, got both: they are other ink")
     if options.ink:
         ink = {source_of(files): read_ink([files]) for files in find_ink(folder, "train")}
+        if args.corrections is not None:
+            ink[corrections.SOURCE] = read_corrections(args.corrections)
         used |= {source: len(its) for source, its in ink.items()}
         train += join(list(ink.values()))
         valid = join([valid, read_ink(find_ink(folder, "valid"))])
@@ -198,6 +205,8 @@ def _way_on(args: argparse.Namespace, ranks: mpi.Ranks) -> str:
     command += ["--out", str(args.out)]
     if args.data is not None:
         command += ["--data", args.data]
+    if args.corrections is not None:
+        command += ["--corrections", str(args.corrections)]
     if args.log is not None:
         command += ["--log", str(args.log)]
     command += ["--no-test"] * args.no_test + ["--quiet"] * args.quiet

@@ -385,7 +385,8 @@ class Training:
         if meta["data"] != self.sha256:
             raise CheckpointError(
                 f"{where} expected the training files that it was begun with, SHA-256 "
-                f"{meta['data']}, got {self.sha256}; name their folder with --data"
+                f"{meta['data']}, got {self.sha256}; "
+                "name their folders with --data and --corrections"
             )
         self.network.state[:] = arrays["state"]
         self.averaged.state[:] = arrays["averaged"]

@@ -24,17 +24,21 @@ MAX_LEGACY_BODY = 6 * 1024 * 1024  # bytes; 512 x 512 numbers of 20 characters a
 # RFC 9110's names; http.HTTPStatus has older ones before Python 3.13.
 REASONS = {
     200: "OK",
+    201: "Created",
     204: "No Content",
     304: "Not Modified",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     411: "Length Required",
     413: "Content Too Large",
     415: "Unsupported Media Type",
     422: "Unprocessable Content",
+    429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
+    507: "Insufficient Storage",
 }
 
 NO_STORE = ("Cache-Control", "no-store")

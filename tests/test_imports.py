@@ -12,6 +12,7 @@ import numdraw
 ROOT = Path(__file__).parent.parent
 WEB = {
     "wsgi", "static", "app", "openapi", "serve", "_answers", "_log", "_master", "_schemas",
+    "_storing",
 }  # fmt: skip  # reads easier in few lines
 TRAINING = {
     "train", "training", "progress", "mpi", "augment", "data", "evaluate", "onnx", "report",

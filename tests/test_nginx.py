@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_the_page_takes_no_other_method(site: Site, method: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/api/predict", "/api/explain", "/api/model"),
+        *("/api/predict", "/api/explain", "/api/corrections", "/api/model"),
         *("/health/ready", "/hello/", "/metrics", "/predict_number/"),
     ],
 )
@@ -208,6 +209,33 @@ def test_explanations_have_a_limit_of_their_own() -> None:
     assert statuses[:11] == [503] * 11  # the burst reaches the workers, who are not there
     assert statuses[-1] == 429
     assert read.status == 503
+
+
+def test_corrections_are_kept_through_nginx_one_a_second_and_asking_is_not_limited(
+    tmp_path: Path,
+) -> None:
+    tmp_path.chmod(0o755)
+    app: list[str | Path] = [sys.executable, "-m", "numdraw.serve"]
+    app += ["--corrections", tmp_path / "kept", "--socket"]
+    correction = json.dumps({**json.loads(DRAWING), "label": "1"}).encode()
+    with serving(app=app) as site:
+        too_large = ask(site, "POST", "/api/corrections", b" " * (MAX_BODY + 1), **JSON_HEADERS)
+        asked = [ask(site, "GET", "/api/corrections") for _ in range(30)]
+        posted = [
+            ask(site, "POST", "/api/corrections", correction, **JSON_HEADERS) for _ in range(12)
+        ]
+    assert_problem(too_large, 413, "at most 64 KiB")
+    assert {answer.status for answer in asked} == {200}
+    assert asked[0].header("Cache-Control") == "no-store"
+    assert json.loads(asked[0].body) == {"enabled": True}
+    statuses = [answer.status for answer in posted]
+    assert statuses[:6] == [201] * 6
+    assert 429 in statuses
+    refused = posted[statuses.index(429)]
+    assert_problem(refused, 429, "fewer requests from one address")
+    assert refused.header("Retry-After") == "1"
+    kept = (tmp_path / "kept" / "corrections.jsonl").read_text()
+    assert kept.count("\n") == statuses.count(201)
 
 
 def test_one_person_is_not_limited(site: Site) -> None:

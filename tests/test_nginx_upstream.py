@@ -41,7 +41,10 @@ def test_workers_that_are_killed_under_load_cost_no_client_its_answer() -> None:
     assert set(came) == {200}, came
 
 
-def test_a_request_that_ends_a_worker_is_asked_twice_and_no_more() -> None:
+@pytest.mark.parametrize(("path", "times"), [("/api/predict", 2), ("/api/corrections", 1)])
+def test_a_request_that_ends_a_worker_is_asked_twice_and_a_correction_once(
+    path: str, times: int
+) -> None:
     dying = """
 import os, socket, sys
 listening = socket.socket(socket.AF_UNIX)
@@ -55,9 +58,9 @@ while True:
     connection.close()
 """
     with serving(app=[sys.executable, "-c", dying]) as site:
-        answer = ask(site, "POST", "/api/predict", DRAWING, **JSON_HEADERS)
+        answer = ask(site, "POST", path, DRAWING, **JSON_HEADERS)
         assert_problem(answer, 503, "an answer from a worker, got none")
-        assert (site.folder / "app.log").read_text().split() == ["/api/predict"] * 2
+        assert (site.folder / "app.log").read_text().split() == [path] * times
 
 
 def test_a_request_that_hangs_a_worker_is_not_handed_to_another() -> None:

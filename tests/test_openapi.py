@@ -9,14 +9,15 @@ import pytest
 
 from numdraw import Predictor
 from numdraw.app import App, make_app
+from numdraw.corrections import Corrections
 from numdraw.openapi import document
 from numdraw.wsgi import MAX_BODY, REASONS
-from tests.asking import Reply, ask, post
+from tests.asking import SEVEN, Reply, ask, post
 from tests.running import running
 
 DOCUMENT = document()
 OPERATIONS = [(path, method.upper()) for path, item in DOCUMENT["paths"].items() for method in item]
-POSTS = ["/api/predict", "/api/explain", "/predict_number/"]
+POSTS = ["/api/predict", "/api/explain", "/api/corrections", "/predict_number/"]
 EXAMPLES = 30  # a route and way of making them
 
 SCHEMATHESIS = """
@@ -30,9 +31,14 @@ unexpected-methods = ["PUT", "PATCH", "DELETE", "TRACE"]
 """
 
 
+# A minute's corrections are fewer than what it asks.
+UNLIMITED = "from numdraw import corrections; corrections.A_MINUTE = 10**6"
+
+
 @pytest.fixture(scope="module")
-def app(predictor: Predictor) -> App:
-    return make_app(predictor)
+def app(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> App:
+    folder = tmp_path_factory.mktemp("corrections")
+    return make_app(predictor, corrections=Corrections(folder))
 
 
 def answers(path: str, method: str, status: str) -> Any:
@@ -112,7 +118,7 @@ def test_every_example_of_a_request_is_answered_as_described(app: App, path: str
     content = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]
     for example in content["examples"].values():
         reply = post(app, path, example["value"])
-        assert reply.status == 200
+        assert reply.status == (201 if path == "/api/corrections" else 200)
         as_described(reply, path, "POST")
 
 
@@ -146,6 +152,19 @@ def test_every_error_is_answered_as_described(
     as_described(reply, path, "POST")
 
 
+def test_corrections_that_are_not_taken_are_answered_as_described(
+    app: App, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {**SEVEN, "label": "7"}
+    statuses = [post(make_app(predictor), "/api/corrections", body).status]
+    for name in ("MAX_DRAWINGS", "A_MINUTE"):
+        monkeypatch.setattr(f"numdraw.corrections.{name}", 0)
+        reply = post(app, "/api/corrections", body)
+        as_described(reply, "/api/corrections", "POST")
+        statuses.append(reply.status)
+    assert statuses == [403, 507, 429]
+
+
 def test_not_ready_is_answered_as_described(predictor: Predictor) -> None:
     app = make_app(predictor)
     app.ready = False
@@ -158,8 +177,7 @@ def test_titles_and_limits_are_those_of_the_code() -> None:
     for name, response in DOCUMENT["components"]["responses"].items():
         example = response["content"]["application/problem+json"]["example"]
         assert name == f"Problem{example['status']}"
-        if example["status"] != 429:  # nginx's alone
-            assert example["title"] == REASONS[example["status"]]
+        assert example["title"] == REASONS[example["status"]]
     for path in ("/api/predict", "/api/explain"):
         assert f"{MAX_BODY:,} bytes" in DOCUMENT["paths"][path]["post"]["description"]
 
@@ -172,7 +190,8 @@ def test_the_document_is_made_anew_each_time() -> None:
 def test_the_running_server_keeps_to_its_description(tmp_path: Path) -> None:
     pytest.importorskip("schemathesis", reason="pip install schemathesis")
     (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
-    with running("--public", "public") as server:
+    folder = tmp_path / "corrections"
+    with running("--public", "public", "--corrections", folder, before=UNLIMITED) as server:
         # As a program of its own: its pytest plugin depends on pytest's inner parts.
         result = subprocess.run(
             [
@@ -191,7 +210,7 @@ def test_the_running_server_keeps_to_its_description(tmp_path: Path) -> None:
         assert result.returncode == 0, "\n".join(x[:200] for x in result.stdout.splitlines()[-80:])
         statuses = [line["status"] for line in server.requests()]
         assert len(statuses) > 60
-        assert {200, 405, 422} <= set(statuses)
+        assert {200, 201, 405, 422} <= set(statuses)
         assert max(statuses) < 500
         assert not server.errors("unexpected error")
         assert not server.errors("worker ended")

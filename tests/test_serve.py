@@ -151,6 +151,30 @@ def test_a_public_folder_without_a_page_is_told(
     assert expected in refusing(capfd, "--public", tmp_path)
 
 
+def test_a_folder_of_corrections_that_cannot_be_made_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a" / "b"
+    assert refusing(capfd, "--corrections", path) == (
+        f"numdraw.serve: --corrections expected a folder to write to, got {path}: "
+        "No such file or directory\n"
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/sys"), reason="a folder that not even root may write")
+def test_a_folder_of_corrections_that_cannot_be_written_is_told(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    said = refusing(capfd, "--corrections", "/proc/sys")
+    assert "--corrections expected a folder to write to, got /proc/sys/corrections.lock: " in said
+
+
+def test_damaged_corrections_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "corrections.jsonl").write_text('{"label":"7","strokes":[]}\n')
+    said = refusing(capfd, "--corrections", tmp_path)
+    assert f"{tmp_path}/corrections.jsonl:1 expected a drawing, got strokes expected" in said
+
+
 def test_a_missing_bjoern_is_told(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import re
 import shutil
@@ -13,9 +14,12 @@ import pytest
 
 import idx
 from numdraw import train
-from numdraw.data import ink_files, read_split
+from numdraw._pairs import ink_files
+from numdraw.corrections import Corrections
+from numdraw.data import read_split
 from numdraw.nn.checkpoint import load_checkpoint, save_checkpoint
 from numdraw.predictor import Predictor
+from tests.asking import SEVEN
 from tests.commands import SMALL, run, run_stopped
 
 ROOT = Path(__file__).parent.parent
@@ -98,6 +102,70 @@ def test_a_training_with_ink_resumes_to_the_same_bytes(
     assert run_stopped(monkeypatch, with_ink, tmp_path / "cut.npz") == 130
     assert run(with_ink, tmp_path / "cut.npz", "--resume", "--quiet") == 0
     assert (tmp_path / "cut.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A server's folder of corrections: a seven, what is no digit, and a number."""
+    store = Corrections(tmp_path / "kept")
+    for label in ("7", "", "77"):
+        store.add(SEVEN, label, read="1", confidence=0.5, model="mlp-1f3a9c20")
+    return store.folder
+
+
+def test_corrections_are_other_ink(
+    with_ink: Path, kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(with_ink, tmp_path / "a.npz", *SMALL, "--corrections", str(kept)) == 0
+    meta = Predictor.load(tmp_path / "a.npz").meta
+    assert meta["trained_on"] == {"mnist": 500, "hand": 90, "house": 90, "corrections": 2}
+    pair = [path.name for path in ink_files(kept, "corrections", "train")]
+    assert sorted(meta["data"]) == sorted([*os.listdir(with_ink), *pair])
+    assert meta["data"][pair[0]] == hashlib.sha256((kept / pair[0]).read_bytes()).hexdigest()
+    assert "; mnist 500, hand 90, house 90, corrections 2\n" in capsys.readouterr().err
+
+
+def test_corrections_are_used_without_other_ink(
+    made_data: Path, kept: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.npz"
+    assert run(made_data, out, *SMALL, "--corrections", str(kept), "--quiet") == 0
+    meta = Predictor.load(out).meta
+    assert meta["trained_on"] == {"mnist": 500, "corrections": 2}
+    assert meta["architecture"]["outputs"] == 11  # one of them is of no digit
+
+
+def test_a_training_with_corrections_resumes_with_the_same_ones_alone(
+    with_ink: Path,
+    kept: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--corrections", str(kept)]
+    whole, cut = tmp_path / "whole.npz", tmp_path / "cut.npz"
+    assert run(with_ink, whole, *SMALL, *given, "--quiet") == 0
+    assert run_stopped(monkeypatch, with_ink, cut, *given) == 130
+    assert f" --corrections {kept}" in capsys.readouterr().err
+    assert run(with_ink, cut, "--resume", "--quiet") == 1
+    assert "name their folders with --data and --corrections" in capsys.readouterr().err
+    assert run(with_ink, cut, "--resume", "--quiet", *given) == 0
+    assert cut.read_bytes() == whole.read_bytes()
+
+
+def test_corrections_and_no_ink_exclude_each_other(
+    made_data: Path, kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--no-ink", "--corrections", str(kept)]
+    assert run(made_data, tmp_path / "a.npz", *SMALL, *given) == 1
+    assert "expected --corrections or --no-ink, got both" in capsys.readouterr().err
+
+
+def test_a_folder_without_corrections_is_named(
+    made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(made_data, tmp_path / "a.npz", *SMALL, "--corrections", str(tmp_path)) == 1
+    assert "--corrections expected " in capsys.readouterr().err
 
 
 def test_half_a_pair_of_ink_is_named(

@@ -294,7 +294,7 @@ def test_command_repeats_the_options() -> None:
         (lambda arrays, meta: meta.pop("steps"), r"expected \['steps'\] in its meta, got none"),
         (
             lambda arrays, meta: meta.update(data={"train": "0"}),
-            r"begun with, SHA-256 {'train': '0'}, got {.*}; name their folder with --data",
+            r"begun with, SHA-256 {'train': '0'}, got {.*}; name their folders with --data",
         ),
     ],
 )

@@ -262,6 +262,30 @@ def test_a_server_that_could_not_start_serves_as_soon_as_it_can(machine: Machine
     assert set(load.answers) == {200}  # they waited
 
 
+def test_corrections_are_kept_where_the_operations_page_lets_it_write(machine: Machine) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [commands] = re.findall(
+        r"```sh\n(install -d /etc/systemd/system/numdraw\.service\.d.*?)curl", page, re.DOTALL
+    )
+    assert "--corrections /var/lib/numdraw" in commands
+    for line in re.findall("^#(State.*)$", (UNITS / "numdraw.service").read_text(), re.MULTILINE):
+        assert f"{line}\\n" in commands
+    machine.run("sh", "-ec", commands)
+    body = json.dumps({**json.loads(DRAWING), "label": "1"})
+    for _ in range(2):
+        assert machine.ask("POST", "/api/corrections", body) == (201, b'{"stored":true}')
+        machine.run("systemctl", "restart", "numdraw.service")  # another user, perhaps
+    assert machine.run("stat", "--format=%A", "/var/lib/private/numdraw") == "drwx------"
+    machine.run(
+        "sh", "-ec", re.findall(r"\| remove line 3 \| `(.*?)`", page)[0].replace("3d", "1d")
+    )
+    machine.run("systemctl", "reload", "numdraw.service")
+    assert machine.ask("POST", "/api/corrections", body)[0] == 201
+    assert machine.run("sh", "-c", "wc -l </var/lib/numdraw/corrections.jsonl") == "2"
+    assert "correction not kept" not in machine.journal()
+    assert "corrections not paired" not in machine.journal()
+
+
 def test_it_stops_cleanly_and_in_time(machine: Machine) -> None:
     machine.run("systemctl", "stop", "numdraw.service", "numdraw.socket")
     assert machine.show("Result") == "success"
