@@ -23,15 +23,25 @@ from numdraw.predictor import NumberPrediction, Prediction
 DECIMALS = 4  # of what is shown as a picture or a bar: more than a screen can show
 
 
-def read_number(prediction: NumberPrediction) -> dict[str, Any]:
-    """What a drawing was read as, as one digit and as a number."""
-    return {
+def read_number(prediction: NumberPrediction, *, with_images: bool = False) -> dict[str, Any]:
+    """What a drawing was read as, as one digit and as a number.
+
+    Args:
+        with_images: what the network saw too, of the whole and of each digit.
+    """
+    digits = [{**_read(digit), "box": list(digit.box)} for digit in prediction.digits]
+    answer = {
         **_read(prediction.whole),
         "probabilities": prediction.whole.probabilities.tolist(),
         "number": prediction.number,
         "number_confidence": prediction.confidence,
-        "digits": [{**_read(digit), "box": list(digit.box)} for digit in prediction.digits],
+        "digits": digits,
     }
+    if with_images:
+        answer["image"] = image(prediction.whole.image)
+        for told, digit in zip(digits, prediction.digits, strict=True):
+            told["image"] = image(digit.image)
+    return answer
 
 
 def image(ink: Array) -> list[list[int]]:

@@ -42,6 +42,10 @@ def schemas() -> Json:
         "items": {"type": "number"},
     }
     ink = {"type": "integer", "minimum": 0, "maximum": 255}
+    image = {
+        **_square(ink),
+        "description": "What the network saw, where it was asked for; 255 = ink.",
+    }
     ways = [{"required": ["strokes"]}, {"required": ["pixels"]}]
     strokes = {
         "description": (
@@ -121,10 +125,7 @@ def schemas() -> Json:
                     "items": {"$ref": "#/components/schemas/Digit"},
                 },
                 "model": {**version, "description": "As in /api/model."},
-                "image": {
-                    **_square(ink),
-                    "description": "What the network saw, where it was asked for; 255 = ink.",
-                },
+                "image": image,
             },
             "additionalProperties": False,
         },
@@ -164,6 +165,7 @@ def schemas() -> Json:
                 "confidence": confidence,
                 "is_digit": is_digit,
                 "box": box,
+                "image": image,
             },
             "additionalProperties": False,
         },

@@ -5,7 +5,7 @@
                             {"digit", "confidence", "is_digit", "probabilities", of the drawing
                              as one digit; "number", "number_confidence",
                              "digits": [{"digit", "confidence", "is_digit", "box"}], "model"},
-                            and "image" where asked for
+                            and "image", of all and of each digit, where asked for
     POST /api/explain       the same, optional "digit": which one to speak for
                             why the drawing is read as that digit: see numdraw._answers
     POST /api/corrections   {"strokes" or "pixels", "label": "7", "" for no digit}: what a drawing
@@ -244,10 +244,8 @@ class App:
             raise HTTPError(422, f'"image" expected true or false, got {kind(with_image)}')
         _expect_keys(body, "strokes", "pixels")
         prediction = _drawn(self._predictor.predict_number, body)
-        answer = _answers.read_number(prediction)
+        answer = _answers.read_number(prediction, with_images=with_image)
         answer["model"] = self._predictor.version
-        if with_image:
-            answer["image"] = _answers.image(prediction.whole.image)
         self.row.count_answer(
             [digit.digit for digit in prediction.digits],
             prediction.confidence,

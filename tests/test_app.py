@@ -107,6 +107,12 @@ def test_predict_sends_the_image_where_asked_for(app: App, predictor: Predictor)
     assert np.array_equal(image, np.rint(predictor.predict(SEVEN).image * 255))
     assert all(type(value) is int for row in image for value in row)
     assert max(map(max, image)) == 255
+    beside = [[[x + 200, y] for x, y in stroke] for stroke in SEVEN]
+    digits = post(app, "/api/predict", {"strokes": SEVEN + beside, "image": True}).json["digits"]
+    expected = [
+        np.rint(digit.image * 255) for digit in predictor.predict_number(SEVEN + beside).digits
+    ]
+    assert np.array_equal([digit["image"] for digit in digits], expected)
     assert "image" not in post(app, "/api/predict", {"strokes": SEVEN, "image": False}).json
 
 
