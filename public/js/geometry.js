@@ -1,46 +1,39 @@
 // @ts-check
 /**
- * Points and strokes, apart from the page.
+ * Points and strokes, apart from the page, in two spaces: CSS px, as pointer events give them, and
+ * canvas px, in which a drawing is kept: the sheet's side is SHEET of them whatever its size on the
+ * screen, so zoom, resizing and density never touch a drawing that stands. In both y grows downwards.
  *
- * Two spaces: CSS px, as pointer events and getBoundingClientRect() give them, and canvas px, in
- * which a drawing is kept: the sheet's side is SHEET canvas px whatever its size on the screen, so
- * zoom, resizing and pixel density never touch a drawing that stands. In both y grows downwards.
- *
- * @typedef {readonly [x: number, y: number]} Point canvas px
+ * @typedef {readonly [x: number, y: number, width: number]} Point canvas px; the width in pens
  * @typedef {readonly Point[]} Stroke
- * @typedef {{readonly left: number, readonly top: number, readonly width: number,
- *   readonly height: number}} Box CSS px
  */
 
 export const SHEET = 500; // canvas px, side of the sheet
 export const PEN = 18; // canvas px; 2.5 to 4 pixels of the network's 28 for most drawings
-export const MIN_STEP = 1; // canvas px; closer points say nothing more of a line 18 wide
-export const MAX_POINTS = 2000; // sent at most; at 15 bytes each 30 KB of the server's 64 KiB
-const DECIMALS = 10; // coordinates are sent to 0.1 canvas px
+const MIN_STEP = 1; // canvas px; closer points say nothing more of a line 18 wide
+const MAX_POINTS = 2000; // sent at most; at 15 bytes each 30 KB of the server's 64 KiB
+const FAST = 2.5; // canvas px a ms: a hand in a hurry
+const SETTLE = 0.18; // share of the way to its new width that a line goes from point to point
 
-/**
- * The place on the sheet under a place on the screen, held inside the sheet: what is drawn past
- * the edge is seen, and sent, along the edge.
- *
- * @param {number} clientX CSS px
- * @param {number} clientY CSS px
- * @param {Box} box where the sheet is now
- * @returns {Point}
- */
-export function toSheet(clientX, clientY, box) {
-  return [
-    within(((clientX - box.left) * SHEET) / box.width),
-    within(((clientY - box.top) * SHEET) / box.height),
-  ];
+/** The place on the sheet, which is at `box`, in CSS px; what is past its edge is along the edge. */
+export function toSheet(clientX, clientY, { left, top, width, height }) {
+  const within = (share) => SHEET * Math.min(Math.max(share, 0), 1);
+  return [within((clientX - left) / width), within((clientY - top) / height)];
 }
 
 /**
- * Adds points to a stroke being drawn, leaving out those less than `step` from the one before.
+ * How wide the line is at its next point, in pens: as the pen presses, or thinner in a hurry.
  *
- * @param {Point[]} stroke changed in place
- * @param {readonly Point[]} points
- * @param {number} step canvas px
+ * @param {number} width at the point before
+ * @param {number | null} pressure [0, 1]; null of what has none
+ * @param {number} speed canvas px a ms
  */
+export function nextWidth(width, pressure, speed) {
+  const wanted = pressure === null ? 1.1 - 0.35 * Math.min(speed / FAST, 1) : 0.45 + pressure;
+  return width + SETTLE * (wanted - width);
+}
+
+/** Adds points to a stroke, in place, but for those less than `step` canvas px from the one before. */
 export function extend(stroke, points, step = MIN_STEP) {
   for (const point of points) {
     const last = stroke.at(-1);
@@ -48,98 +41,45 @@ export function extend(stroke, points, step = MIN_STEP) {
   }
 }
 
-/**
- * Whether all the ink looks like one dot: no point is half a pen's width from the first, across
- * or down.
- *
- * @param {readonly Stroke[]} strokes at least one point
- */
+/** Whether all the ink looks like one dot: no point is half a pen from the first, across or down. */
 export function isDot(strokes) {
   const [[[x, y]]] = strokes;
   return strokes.flat().every((p) => Math.max(Math.abs(p[0] - x), Math.abs(p[1] - y)) < PEN / 2);
 }
 
+/** The strokes that lie in a box, as those of one digit of a number do. */
+export function strokesIn(strokes, [x0, y0, x1, y1]) {
+  const rim = 0.1; // what was sent was rounded
+  return strokes.filter((stroke) =>
+    stroke.every(([x, y]) => x >= x0 - rim && x <= x1 + rim && y >= y0 - rim && y <= y1 + rim),
+  );
+}
+
 /**
- * The strokes with at most `limit` points in all: first every stroke is thinned, twice as coarsely
- * each time, and its two ends stay; strokes that are more than the limit even as single points
- * are left out evenly.
+ * The strokes as they are sent, to 0.1 canvas px and of at most `limit` points in all: every stroke
+ * is thinned, twice as coarsely each time, but for its ends; of very many strokes the last are left
+ * out.
  *
  * @param {readonly Stroke[]} strokes
- * @param {number} limit
- * @returns {Stroke[]}
+ * @returns {number[][][]}
  */
-export function simplify(strokes, limit = MAX_POINTS) {
-  let simpler = strokes.filter((stroke) => stroke.length > 0);
-  for (let step = 2 * MIN_STEP; count(simpler) > limit && step < 2 * SHEET; step *= 2) {
+export function toSend(strokes, limit = MAX_POINTS) {
+  const isTooLong = () => simpler.flat().length > limit;
+  let simpler = strokes;
+  for (let step = 2 * MIN_STEP; isTooLong() && step < 2 * SHEET; step *= 2) {
     simpler = simpler.map((stroke) => thin(stroke, step));
   }
-  if (count(simpler) <= limit) return simpler;
-  const dots = simpler.map((stroke) => stroke.slice(0, 1));
-  return Array.from({ length: Math.min(limit, dots.length) }, (_, i) => {
-    return dots[Math.floor((i * dots.length) / limit)];
-  });
+  if (isTooLong()) simpler = simpler.slice(0, limit / 2);
+  const round = (value) => Math.round(10 * value) / 10;
+  return simpler.map((stroke) => stroke.map(([x, y]) => [round(x), round(y)]));
 }
 
-/**
- * The strokes with every coordinate to 0.1 canvas px.
- *
- * @param {readonly Stroke[]} strokes
- * @returns {Stroke[]}
- */
-export function rounded(strokes) {
-  const round = (/** @type {number} */ value) => Math.round(value * DECIMALS) / DECIMALS;
-  return strokes.map((stroke) => stroke.map(([x, y]) => [round(x), round(y)]));
-}
-
-/**
- * An SVG path along a stroke, smooth: quadratic curves between the middles of its lines, with its
- * points as control points. A single point becomes a line that round caps make a dot.
- *
- * @param {Stroke} stroke
- * @returns {string}
- */
-export function pathOf(stroke) {
-  if (stroke.length === 0) return "";
-  const [first] = stroke;
-  const last = stroke[stroke.length - 1];
-  let path = `M${first[0]} ${first[1]}`;
-  if (stroke.length === 1) return `${path}h0.01`; // a canvas leaves out lines of no length
-  for (let i = 1; i < stroke.length - 1; i++) {
-    const [x, y] = stroke[i];
-    const [nextX, nextY] = stroke[i + 1];
-    path += `Q${x} ${y} ${(x + nextX) / 2} ${(y + nextY) / 2}`;
-  }
-  return `${path}L${last[0]} ${last[1]}`;
-}
-
-/**
- * @param {Stroke} stroke
- * @param {number} step canvas px
- * @returns {Stroke}
- */
 function thin(stroke, step) {
-  const last = stroke[stroke.length - 1];
-  /** @type {Point[]} */
   const kept = [];
-  extend(kept, stroke, step);
-  if (kept[kept.length - 1] === last) return kept;
-  return distance(kept[0], last) < step && kept.length === 1 ? kept : [...kept, last];
+  extend(kept, stroke.slice(0, -1), step);
+  return [...kept, stroke.at(-1)];
 }
 
-/** @param {readonly Stroke[]} strokes */
-function count(strokes) {
-  return strokes.reduce((sum, stroke) => sum + stroke.length, 0);
-}
-
-/**
- * @param {Point} a
- * @param {Point} b
- */
 function distance(a, b) {
   return Math.hypot(a[0] - b[0], a[1] - b[1]);
-}
-
-/** @param {number} value canvas px */
-function within(value) {
-  return Math.min(Math.max(value, 0), SHEET);
 }

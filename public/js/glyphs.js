@@ -20,4 +20,11 @@ export const DIGITS = [
   "M81 38C79 20 66 10 49 10c-19 0-33 14-33 33 0 18 12 30 30 30 19 0 33-14 35-35 1 38-5 68-25 92",
 ];
 
+/** An SVG path, in no document yet. */
+export function pathAlong(d) {
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", d);
+  return path;
+}
+
 export const QUESTION = "M20 40C20 22 33 10 50 10c19 0 32 12 32 30 0 26-31 28-31 56M50 126v2";

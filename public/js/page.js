@@ -1,214 +1,371 @@
 // @ts-check
 /**
  * The page: finds its elements, holds its state and ties pen, sheet and server together. The only
- * file that queries the DOM.
+ * file that queries the DOM. State, as main's data-state: "empty", "drawing", "reading", "answer",
+ * "problem", or "outdated", drawn on since the answer or problem that is shown.
  *
- * @typedef {import("./api.js").Answer} Answer
  * @typedef {import("./geometry.js").Point} Point
- * @typedef {import("./geometry.js").Stroke} Stroke
- * @typedef {import("./texts.js").Text} Text
- * @typedef {"empty" | "drawing" | "reading" | "answer" | "problem" | "outdated"} State
- *   "outdated": the drawing has grown since the answer or problem that is shown
+ * @typedef {(texts: import("./texts.js").Texts) => readonly string[]} Saying title and detail
  */
 
-import { ask } from "./api.js";
+import { ask, isAnswer, question } from "./api.js";
 import { extend, isDot } from "./geometry.js";
-import { DIGITS, QUESTION } from "./glyphs.js";
-import { usePen } from "./pen.js";
-import { paintDigits, paintInk, paintPixels, useSheet } from "./sheet.js";
-import { DOT, EMPTY, READING, START, answerText, percent, problemText } from "./texts.js";
+import { DIGITS, QUESTION, pathAlong } from "./glyphs.js";
+import { change, redo, startHistory, undo } from "./history.js";
+import { useQuestions } from "./live.js";
+import { usePointer } from "./pen.js";
+import { play, sampleOf } from "./sample.js";
+import { paintPixels, useSheet } from "./sheet.js";
+import { TEXTS, answerText, languageOf, percent, troubleText } from "./texts.js";
 
-const PREDICT_URL = new URL("api/predict", document.baseURI); // right under a path prefix too
-const READING_DELAY = 250; // ms; a quick answer comes without "Reading" flashing by
+const GLYPH = 118; // units of the glyphs, from digit to digit
+const NOTHING = Array(10).fill(0); // the bars without an answer
 
 startPage();
 
-/** @returns {() => void} teardown */
+/** Starts what ends with the page itself. */
 function startPage() {
-  const book = find("main", HTMLElement);
-  const ink = find("#ink", HTMLCanvasElement);
-  const seen = find("#seen", HTMLCanvasElement);
-  const guide = find(".guide path", SVGPathElement);
-  const mark = find(".mark path", SVGPathElement);
-  const verdict = find("#verdict", HTMLElement);
-  const detail = find("#detail", HTMLElement);
-  const bars = [...find("#bars", HTMLElement).children];
-  const predictButton = find("#predict", HTMLButtonElement);
-  const clearButton = find("#clear", HTMLButtonElement);
+  const [book, mark] = [find("main"), find(".mark")];
+  const [ink, seen, bars, inside, correction, verdict, detail] = [
+    "#ink", "#seen", "#bars", "#inside", "#correction", "#verdict", "#detail",
+  ].map(find);
 
-  /** @type {readonly Stroke[]} */
-  let strokes = []; // finished, canvas px
+  let history = startHistory([]); // of lists of strokes
   /** @type {Point[] | null} */
   let live = null; // the stroke being drawn
-  /** @type {Answer | null} */
+  /** @type {Point[]} */
+  let ahead = []; // where its pen will be, perhaps
+  /** @type {Point[][]} */
+  let ghost = []; // the example on the empty sheet
+  let stopPlaying = () => {};
+  let example = 2; // the digit that draws itself next
+
+  let state = "empty";
+  /** @type {Saying} */
+  let say = start; // what the page says
   let answer = null; // the one shown
-  /** @type {AbortController | null} */
-  let question = null; // the one in flight
-  let settled = START; // what to say again when a question is dropped
-  let example = 2; // the digit dotted on the empty sheet
-  let frame = 0; // of requestAnimationFrame, 0 = none asked for
+  let mayRetry = false;
+  let takesCorrections = false; // the server does
+  let texts = TEXTS.en;
+  let insideModule = null; // once opened
 
-  function repaint() {
-    if (frame === 0) frame = requestAnimationFrame(paint);
+  const sheet = useSheet(ink, find("#over"), () => {
+    const isRead = state === "answer" && hasDigit(answer);
+    const digits = isRead ? answer.digits : [];
+    return { strokes: history.now, live, ahead, ghost, digits };
+  });
+
+  const questions = useQuestions({
+    ask: (strokes, signal) => ask(urlOf("api/predict"), question(strokes), isAnswer, { signal }),
+    onWait(wait) {
+      [state, say] = ["reading", (texts) => texts[wait]];
+      render();
+    },
+    onOutcome(outcome, strokes) {
+      if (outcome.kind === "answer") {
+        settle("answer", (texts) => answerText(texts, outcome.answer), outcome.answer);
+        if (!inside.hidden) openInside();
+        return;
+      }
+      settle("problem", (texts) => troubleText(texts, outcome), null, true);
+      if (outcome.kind === "limited") questions.soon(strokes, 1000 * outcome.seconds);
+    },
+  });
+
+  /** @type {Saying} */
+  function start(texts) {
+    return navigator.onLine ? texts.start : texts.offline;
   }
 
-  function paint() {
-    frame = 0;
-    paintInk(ink, live === null ? strokes : [...strokes, live]);
-    if (isNumber(answer) && book.dataset.state === "answer") paintDigits(ink, answer.digits);
-    paintPixels(seen, answer?.image ?? null);
+  /** Say how a question ended, or that none was asked. */
+  function settle(...[nextState, nextSay, nextAnswer, retry = false]) {
+    [state, say, answer, mayRetry] = [nextState, nextSay, nextAnswer, retry];
+    closeCorrection();
+    render();
+    showAnswer();
   }
 
-  /**
-   * @param {State} state
-   * @param {Text} text
-   */
-  function show(state, text) {
+  /** Show the state in words and buttons. */
+  function render() {
     book.dataset.state = state;
-    verdict.textContent = text.title;
-    detail.textContent = text.detail;
-    detail.classList.toggle("sure", answer !== null);
+    const [title, more] = say(texts);
+    if (verdict.textContent !== title) verdict.textContent = title; // else it is spoken again
+    if (detail.textContent !== more) detail.textContent = more;
+    detail.classList.toggle("sure", hasDigit(answer));
+    find("#retry").hidden = state !== "problem" || !mayRetry;
+    find("#wrong").hidden = state !== "answer" || !takesCorrections;
+    find("#inside-open").disabled = answer === null;
+    find("#foot").textContent = takesCorrections ? texts.page.footOpen : texts.page.foot;
+    const { past, now, next } = history;
+    // Not `disabled`: a button that did its last would lose the focus.
+    find("#undo").ariaDisabled = past.length === 0;
+    find("#redo").ariaDisabled = next.length === 0;
+    find("#erase").ariaDisabled = find("#clear").ariaDisabled = now.length === 0;
   }
 
-  /** @param {Answer | null} next */
-  function showAnswer(next) {
-    answer = next;
-    const single = next !== null && next.is_digit && !isNumber(next);
-    mark.setAttribute("d", single ? DIGITS[next.digit] : QUESTION);
-    mark.classList.toggle("many", isNumber(next));
-    mark.classList.toggle("waiting", settled === START);
-    const probabilities = isNumber(next) ? null : next?.probabilities;
-    bars.forEach((bar, digit) => {
-      const share = probabilities?.[digit] ?? 0;
-      const [, column, value] = bar.children;
-      /** @type {HTMLElement} */ (column).style.setProperty("--share", share.toFixed(4));
-      value.textContent = probabilities ? percent(share) : "";
-      bar.classList.toggle("best", single && digit === next.digit);
-      bar.classList.toggle("unlikely", share < 0.01);
+  /** Show the answer in pictures: the mark, the bars, what the network saw. */
+  function showAnswer() {
+    const digits = answer?.digits ?? [];
+    const isNumber = digits.length > 1;
+    const glyphs = digits.map(({ is_digit, digit }) => (is_digit ? DIGITS[digit] : QUESTION));
+    if (answer === null) glyphs.push(QUESTION);
+    mark.setAttribute("viewBox", `-12 -10 ${GLYPH * glyphs.length + 6} 160`);
+    mark.replaceChildren(...glyphs.map((d, i) => pathOf(d, GLYPH * i)));
+    mark.classList.toggle("waiting", answer === null);
+    if (glyphs[0] === QUESTION && digits.length === 1) {
+      mark.append(pathOf(DIGITS[answer.digit], 78, "guess"));
+    }
+    const best = hasDigit(answer) ? answer.digit : -1;
+    const shares = isNumber ? digits : (answer?.probabilities ?? NOTHING);
+    find("#caption").textContent = isNumber ? texts.page.each : texts.page.chances;
+    showBars(bars, answer !== null, shares.map((share, i) => {
+      if (!isNumber) return { name: i, share, isBest: i === best };
+      const { digit, is_digit, confidence } = share;
+      return { name: is_digit ? digit : "?", share: confidence, isBest: is_digit };
+    }));
+    const images = digits.map((each) => each.image); // side by side
+    paintPixels(seen, images[0]?.map((_, row) => images.flatMap((image) => image[row])) ?? []);
+    sheet.repaint(false);
+  }
+
+  function predict() {
+    // Never two at once, and the drawing has not changed; or Enter, or a second finger, before the
+    // stroke is done.
+    if (questions.isAsking() || live !== null) return;
+    if (history.now.length === 0) settle("empty", (texts) => texts.empty, null);
+    else if (isDot(history.now)) settle("problem", (texts) => texts.dot, null);
+    else questions.now(history.now);
+  }
+
+  function turnTo(next) {
+    stopPlaying();
+    questions.drop();
+    [history, live, ahead, ghost] = [next, null, [], []];
+    sheet.repaint();
+    if (history.now.length > 0) {
+      outdate();
+      askSoon();
+      return;
+    }
+    settle("empty", start, null);
+    closeInside();
+    // A digit in faint ink draws itself on the empty sheet.
+    stopPlaying = play(sampleOf(example), {
+      onStart: (point) => ghost.push([point]),
+      onMove(points) {
+        ghost.at(-1)?.push(...points);
+        sheet.repaint(false);
+      },
+      onEnd() {},
     });
-    repaint();
   }
 
-  function dropQuestion() {
-    question?.abort();
-    question = null;
+  function outdate() {
+    state = say === start ? "drawing" : "outdated";
+    render();
   }
 
-  async function predict() {
-    if (question !== null) return; // never two in flight, and the drawing has not changed
-    if (live !== null) return; // Enter, or a second finger, before the stroke is done
-    if (strokes.length === 0) {
-      show("empty", EMPTY);
-      return;
-    }
-    if (isDot(strokes)) {
-      settle("problem", DOT, null);
-      return;
-    }
-    const own = new AbortController();
-    question = own;
-    const slow = setTimeout(() => {
-      if (question === own) show("reading", READING);
-    }, READING_DELAY);
-    const outcome = await ask(PREDICT_URL, strokes, { signal: own.signal });
-    clearTimeout(slow);
-    if (question !== own || outcome.kind === "dropped") return; // stale: drawn on, or cleared
-    question = null;
-    if (outcome.kind === "answer") settle("answer", answerText(outcome.answer), outcome.answer);
-    else settle("problem", problemText(outcome), null);
-  }
-
-  /**
-   * Say how a question ended, or that none was asked.
-   *
-   * @param {"answer" | "problem" | "empty"} state
-   * @param {Text} text
-   * @param {Answer | null} next
-   */
-  function settle(state, text, next) {
-    settled = text;
-    showAnswer(next);
-    show(state, text);
+  function askSoon() {
+    if (!isDot(history.now)) questions.soon(history.now);
   }
 
   function clear() {
-    dropQuestion();
-    if (strokes.length > 0) example = (example + 1) % DIGITS.length;
-    strokes = [];
-    live = null;
-    guide.setAttribute("d", DIGITS[example]);
-    settle("empty", START, null);
+    const isEmpty = history.now.length === 0;
+    if (!isEmpty || live !== null) example = (example + 1) % DIGITS.length;
+    turnTo(isEmpty ? history : change(history, []));
   }
 
-  /** @param {Point} point */
-  function startStroke(point) {
-    dropQuestion();
-    // Away from the button used last, so that Enter asks and does not press that one again. A mouse
-    // does so by itself, a finger does not.
-    ink.focus({ preventScroll: true });
-    live = [point];
-    show(settled === START ? "drawing" : "outdated", settled);
-    repaint();
+  function erase() {
+    if (history.now.length > 0) turnTo(change(history, history.now.slice(0, -1)));
   }
 
-  /** @param {Point[]} points */
-  function moveStroke(points) {
-    if (live === null) return; // cleared in the middle of it
-    extend(live, points);
-    repaint();
-  }
-
-  function endStroke() {
-    if (live === null) return;
-    strokes = [...strokes, live];
-    live = null;
-  }
-
-  /** @param {KeyboardEvent} event */
-  function key(event) {
-    if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
-    const onControl = event.target instanceof Element && event.target.closest("a, button") !== null;
-    if (event.key === "Enter" && !onControl) predict();
-    else if (event.key === "Delete" || event.key === "Escape") clear();
-  }
-
-  const teardown = new AbortController();
-  const { signal } = teardown;
-  const stopSheet = useSheet(ink, paint);
-  const stopPen = usePen(ink, { onStart: startStroke, onMove: moveStroke, onEnd: endStroke });
-  predictButton.addEventListener("click", predict, { signal });
-  clearButton.addEventListener("click", clear, { signal });
-  document.addEventListener("keydown", key, { signal });
-  clear();
-  return () => {
-    dropQuestion();
-    teardown.abort();
-    stopPen();
-    stopSheet();
-    cancelAnimationFrame(frame);
+  /** @type {import("./pen.js").Pen} */
+  const pen = {
+    onStart(point) {
+      questions.drop();
+      ink.classList.add("drawn"); // no frame for a focus that nobody moved here
+      // Away from the button used last, so that Enter asks and does not press that one again. A
+      // mouse does so by itself, a finger does not.
+      ink.focus({ preventScroll: true });
+      [live, ahead, ghost] = [[point], [], []];
+      outdate();
+      sheet.repaint(false);
+    },
+    onMove(points, next) {
+      if (live === null) return; // cleared in the middle of it
+      extend(live, points);
+      ahead = next;
+      sheet.repaint(false);
+    },
+    onEnd() {
+      if (live === null) return;
+      sheet.finish();
+      history = change(history, [...history.now, live]);
+      [live, ahead] = [null, []];
+      render();
+      askSoon();
+    },
+    onDrop: () => turnTo(history),
   };
+
+  function drawExample(digit) {
+    stopPlaying();
+    if (history.now.length > 0) history = change(history, []);
+    sheet.repaint();
+    stopPlaying = play(sampleOf(digit), pen);
+  }
+
+  async function openInside() {
+    insideModule ??= await load("./inside.js");
+    if (insideModule === null || answer === null) return;
+    const about = { texts, strokes: history.now, digits: answer.digits, onClose: closeInside };
+    await insideModule.openInside(inside, urlOf("api/explain"), about);
+    find("#inside-open").ariaExpanded = !inside.hidden;
+  }
+
+  function closeInside() {
+    insideModule?.stop();
+    if (inside.contains(document.activeElement)) find("#inside-open").focus();
+    inside.hidden = true;
+    find("#inside-open").ariaExpanded = false;
+  }
+
+  async function openCorrection() {
+    const module = await load("./correction.js");
+    if (module === null || state !== "answer") return;
+    find("#wrong").ariaExpanded = true;
+    module.openCorrection(correction, urlOf("api/corrections"), texts, history.now, (outcome) => {
+      if (outcome.kind === "answer") settle("answer", (texts) => texts.thanks, answer);
+      else settle("problem", (texts) => troubleText(texts, outcome), answer);
+      ink.focus({ preventScroll: true });
+    });
+  }
+
+  function closeCorrection() {
+    correction.hidden = true;
+    find("#wrong").ariaExpanded = false;
+  }
+
+  /** A module that is loaded when it is first needed; null, and said so, where that fails. */
+  function load(path) {
+    return import(path).catch(() => {
+      settle("problem", (texts) => texts[navigator.onLine ? "lost" : "offline"], answer);
+      return null;
+    });
+  }
+
+  /** Say everything in a language. */
+  function speak(tag) {
+    texts = TEXTS[tag];
+    Object.assign(document.documentElement, { lang: tag, dir: texts.dir });
+    document.title = `numdraw: ${texts.page.draw}`;
+    for (const element of /** @type {any} */ (document.querySelectorAll("[data-text], [data-label]"))) {
+      const { text, label } = element.dataset;
+      if (text) element.textContent = texts.page[text];
+      else element.ariaLabel = texts.page[label];
+      if (label && element.type) element.title = element.ariaLabel; // of buttons
+    }
+    const other = Object.keys(TEXTS).find((each) => each !== tag);
+    Object.assign(find("#language"), { lang: other, textContent: TEXTS[other].language });
+    closeCorrection();
+    render();
+    showAnswer();
+    if (!inside.hidden) openInside();
+  }
+
+  function key(event) {
+    const { target, altKey, ctrlKey, metaKey, shiftKey } = event;
+    if (event.key === "Tab") ink.classList.remove("drawn");
+    if (altKey || target.closest("input")) return;
+    if (ctrlKey || metaKey) {
+      const pressed = event.key.toLowerCase();
+      if (pressed !== "z" && pressed !== "y") return;
+      event.preventDefault();
+      turnTo(shiftKey || pressed === "y" ? redo(history) : undo(history));
+    } else if (event.repeat) return;
+    else if (event.key === "Enter" && !target.closest("a, button")) predict();
+    else if (event.key === "Delete") clear();
+    else if (event.key === "Backspace") erase();
+    else if (event.key === "Escape" && live !== null) pen.onDrop();
+    else if (target === ink && /^\d$/.test(event.key)) drawExample(Number(event.key));
+  }
+
+  const buttons = {
+    undo: () => turnTo(undo(history)),
+    redo: () => turnTo(redo(history)),
+    erase,
+    clear,
+    predict,
+    retry: predict,
+    example: () => drawExample(example),
+    wrong: () => (correction.hidden ? openCorrection() : closeCorrection()),
+    "inside-open": () => (inside.hidden ? openInside() : closeInside()),
+    language: () => speak(find("#language").lang),
+  };
+  usePointer(ink, {
+    ...pen,
+    onStart(point) {
+      stopPlaying();
+      pen.onStart(point);
+    },
+  });
+  for (const [id, press] of Object.entries(buttons)) {
+    find(`#${id}`).addEventListener("click", press);
+  }
+  addEventListener("keydown", key);
+  addEventListener("offline", render);
+  addEventListener("online", () => (mayRetry ? predict() : render()));
+  for (const feature of ["prefers-color-scheme: dark", "forced-colors: active"]) {
+    const recolour = () => {
+      sheet.repaint();
+      showAnswer();
+      insideModule?.repaint();
+    };
+    matchMedia(`(${feature})`).addEventListener("change", recolour);
+  }
+  speak(languageOf([new URLSearchParams(location.search).get("lang"), ...navigator.languages]));
+  clear();
+  navigator.serviceWorker?.register(urlOf("sw.js")).catch(() => {}); // the page does without
+  ask(urlOf("api/corrections"), null, (body) => typeof body?.enabled === "boolean").then((outcome) => {
+    takesCorrections = outcome.kind === "answer" && outcome.answer.enabled;
+    render();
+  });
 }
 
-/**
- * Whether there are several digits; the probabilities are then of none of them.
- *
- * @param {Answer | null} answer
- * @returns {answer is Answer}
- */
-function isNumber(answer) {
-  return answer !== null && answer.digits.length > 1;
+/** Whether anything in the drawing is taken for a digit. */
+function hasDigit(answer) {
+  return answer !== null && answer.digits.some((digit) => digit.is_digit);
 }
 
-/**
- * The page's element that the selector names.
- *
- * @template {Element} T
- * @param {string} selector
- * @param {new () => T} type
- * @returns {T}
- */
-function find(selector, type) {
+function showBars(list, isSaid, shares) {
+  while (list.children.length > shares.length) list.lastChild.remove();
+  shares.forEach(({ name, share, isBest }, i) => {
+    const bar = list.children[i] ?? list.appendChild(document.createElement("li"));
+    if (!bar.firstChild) bar.innerHTML = "<b></b><i></i><span></span>";
+    const [label, column, value] = bar.children;
+    label.textContent = name;
+    column.style.setProperty("--share", share);
+    value.textContent = isSaid ? percent(share) : "";
+    bar.classList.toggle("best", isBest);
+    bar.classList.toggle("unlikely", share < 0.01);
+  });
+}
+
+function pathOf(d, left, name = "") {
+  const path = pathAlong(d);
+  const attributes = { pathLength: 1, transform: `translate(${left})`, class: name };
+  for (const [name, value] of Object.entries(attributes)) path.setAttribute(name, value);
+  return path;
+}
+
+/** An address of this site, right under a path prefix too. */
+function urlOf(path) {
+  return new URL(path, document.baseURI);
+}
+
+/** @returns {any} the page's element that the selector names */
+function find(selector) {
   const element = document.querySelector(selector);
-  if (element instanceof type) return element;
-  throw new TypeError(`page expected ${selector} to be a ${type.name}, got ${element}`);
+  if (element === null) throw new TypeError(`page expected an element ${selector}, got none`);
+  return element;
 }

@@ -1,75 +1,93 @@
 // @ts-check
 /**
- * A mouse, finger or pen on an element, by Pointer Events. One pointer draws at a time: a second
- * finger or a resting palm is ignored until the first lifts.
+ * Mouse, finger and stylus, by Pointer Events.
  *
  * @typedef {import("./geometry.js").Point} Point
+ * @typedef {object} Pen what is called for every stroke
+ * @property {(point: Point) => void} onStart
+ * @property {(points: Point[], ahead: Point[]) => void} onMove `ahead`: where it will be, perhaps
+ * @property {() => void} onEnd
+ * @property {() => void} onDrop the stroke was none
  */
 
-import { toSheet } from "./geometry.js";
+import { nextWidth, toSheet } from "./geometry.js";
 
-const MAIN_BUTTON = 0; // left button, finger, pen's tip
-const MAIN_PRESSED = 1; // the bit of the main button in `buttons`
+const PALM = 64; // CSS px, the least that touches when a palm rests
+const PEN_AWAY = 1500; // ms since the pen was seen; a touch sooner than that is the hand that holds it
 
 /**
- * Calls back for every stroke drawn on the element, which needs `touch-action: none`.
+ * Draws on an element, which needs `touch-action: none`. One pointer at a time: a second finger or
+ * a palm is ignored, and a pen takes over from the palm that came down before it.
  *
  * @param {HTMLElement} surface
- * @param {object} pen
- * @param {(point: Point) => void} pen.onStart
- * @param {(points: Point[]) => void} pen.onMove
- * @param {() => void} pen.onEnd
- * @returns {() => void} teardown
+ * @param {Pen} pen
  */
-export function usePen(surface, { onStart, onMove, onEnd }) {
-  const teardown = new AbortController();
-  /** @type {number | null} */
-  let active = null; // pointerId of the one that draws
+export function usePointer(surface, { onStart, onMove, onEnd, onDrop }) {
+  let active = null; // the first event of the pointer that draws
+  let penSeen = -Infinity; // ms, when
+  let last = { x: 0, y: 0, time: 0, width: 1 }; // canvas px, ms and pens, of the last point
 
-  /** @param {PointerEvent} event */
   function down(event) {
-    if (active !== null || event.button !== MAIN_BUTTON) return;
+    see(event);
+    if (event.button !== 0 || isPalm(event)) return; // 0: left button, finger, pen's tip
+    if (active !== null) {
+      if (event.pointerType !== "pen" || active.pointerType !== "touch") return;
+      onDrop();
+    }
     surface.setPointerCapture(event.pointerId);
-    active = event.pointerId;
-    onStart(points([event])[0]);
+    active = event;
+    const [x, y] = toSheet(event.clientX, event.clientY, surface.getBoundingClientRect());
+    const width = event.pointerType === "pen" ? 0.45 + event.pressure : 1;
+    last = { x, y, time: event.timeStamp, width };
+    onStart([x, y, width]);
   }
 
-  /** @param {PointerEvent} event */
   function move(event) {
-    if (event.pointerId !== active) return;
+    see(event);
+    if (event.pointerId !== active?.pointerId) return;
     // A button let go where no event could tell, as over a dialogue of the browser.
-    if ((event.buttons & MAIN_PRESSED) === 0) return end(event);
+    if ((event.buttons & 1) === 0) return end(event);
     // Missing on plain http (it wants a secure context), empty in older Safari.
     const coalesced = event.getCoalescedEvents?.() ?? [];
-    onMove(points(coalesced.length > 0 ? coalesced : [event]));
+    // Asked anew every time: the page may scroll or zoom in the middle of a stroke.
+    const box = surface.getBoundingClientRect();
+    const points = (coalesced.length > 0 ? coalesced : [event]).map((each) => pointOf(each, box));
+    const ahead = event.getPredictedEvents?.() ?? [];
+    onMove(points, ahead.map((each) => [...toSheet(each.clientX, each.clientY, box), last.width]));
   }
 
-  /** @param {PointerEvent} event */
   function end(event) {
-    if (event.pointerId !== active) return;
+    if (event.pointerId !== active?.pointerId) return;
     active = null;
     onEnd();
   }
 
-  /** @param {PointerEvent[]} events */
-  function points(events) {
-    // Asked anew every time: the page may scroll or zoom in the middle of a stroke.
-    const box = surface.getBoundingClientRect();
-    return events.map(({ clientX, clientY }) => toSheet(clientX, clientY, box));
+  function pointOf({ clientX, clientY, pointerType, pressure, timeStamp }, box) {
+    const [x, y] = toSheet(clientX, clientY, box);
+    const speed = Math.hypot(x - last.x, y - last.y) / Math.max(timeStamp - last.time, 1);
+    const width = nextWidth(last.width, pointerType === "pen" ? pressure : null, speed);
+    last = { x, y, time: timeStamp, width };
+    return [x, y, width];
   }
 
-  /** @param {Event} event */
-  function prevent(event) {
-    event.preventDefault();
+  function see({ pointerType, timeStamp }) {
+    if (pointerType === "pen") penSeen = timeStamp;
   }
 
-  const { signal } = teardown;
-  surface.addEventListener("pointerdown", down, { signal });
-  surface.addEventListener("pointermove", move, { signal });
-  surface.addEventListener("pointerup", end, { signal });
-  surface.addEventListener("pointercancel", end, { signal });
-  surface.addEventListener("lostpointercapture", end, { signal });
-  // No menu under a finger that rests.
-  surface.addEventListener("contextmenu", prevent, { signal });
-  return () => teardown.abort();
+  function isPalm({ pointerType, timeStamp, width, height }) {
+    if (pointerType !== "touch") return false;
+    return timeStamp - penSeen < PEN_AWAY || Math.max(width, height) > PALM;
+  }
+
+  const handlers = {
+    pointerdown: down,
+    pointermove: move,
+    pointerup: end,
+    pointercancel: end,
+    lostpointercapture: end,
+    contextmenu: (event) => event.preventDefault(), // no menu under a finger that rests
+  };
+  for (const [type, handler] of Object.entries(handlers)) {
+    surface.addEventListener(type, handler);
+  }
 }

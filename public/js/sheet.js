@@ -1,133 +1,157 @@
 // @ts-check
 /**
- * Canvases: the sheet's ink, crisp at any size and density, and the network's 28x28 image.
+ * The sheet: one canvas for the ink, which only grows while a stroke is drawn, and one over it for
+ * what comes and goes.
  *
- * @typedef {import("./api.js").Digit} Digit
  * @typedef {import("./geometry.js").Stroke} Stroke
+ * @typedef {object} Scene
+ * @property {readonly Stroke[]} strokes finished
+ * @property {Stroke | null} live being drawn
+ * @property {Stroke} ahead where its pen will be, perhaps
+ * @property {Stroke[]} ghost the example, faint
+ * @property {{digit: number, is_digit: boolean, box: number[]}[]} digits read, to be boxed
  */
 
-import { PEN, SHEET, pathOf } from "./geometry.js";
+import { PEN, SHEET } from "./geometry.js";
 
 const LABEL = 26; // canvas px, the height of what a digit was read as
+const RIM = PEN / 2 + 4; // canvas px from a line's middle to the box around it
 
 /**
- * Keeps the canvas's pixels those of the screen, and calls `paint` after each change of size,
- * density (browser zoom, another screen) or colour scheme: each of them leaves the canvas blank or
- * in the wrong colour.
+ * Keeps two canvases painted, their pixels those of the screen: anew after a change of size or
+ * density (browser zoom, another screen).
  *
- * @param {HTMLCanvasElement} canvas
- * @param {() => void} paint paints at once: a frame later a resized canvas would have flickered
- * @returns {() => void} teardown
+ * @param {() => Scene} scene
  */
-export function useSheet(canvas, paint) {
-  const teardown = new AbortController();
-  const { signal } = teardown;
+export function useSheet(ink, over, scene) {
+  let frame = 0; // of requestAnimationFrame, 0 = none asked for
+  let painted = 0; // points of the live stroke
+  let isStale = false; // all is to be painted anew
+
+  /** Paint in the next frame what was added to the live stroke, or all anew. */
+  function repaint(all = true) {
+    isStale ||= all;
+    frame ||= requestAnimationFrame(paint);
+  }
+
+  function paint() {
+    frame = 0;
+    const { strokes, live } = scene();
+    const context = penOn(ink);
+    if (isStale) {
+      context.clearRect(0, 0, SHEET, SHEET);
+      for (const stroke of strokes) paintStroke(context, stroke);
+      painted = 0;
+      isStale = false;
+    }
+    if (live !== null) {
+      paintStroke(context, live, painted, live.length - 1);
+      painted = live.length - 1;
+    }
+    paintOver(over, scene());
+  }
+
+  /** The live stroke is done. */
+  function finish() {
+    const { live } = scene();
+    if (live !== null && !isStale) paintStroke(penOn(ink), live, painted);
+    painted = 0;
+    repaint(false);
+  }
 
   const observer = new ResizeObserver(([entry]) => {
-    const box = canvas.getBoundingClientRect();
+    const box = ink.getBoundingClientRect();
     const { inlineSize, blockSize } = entry.devicePixelContentBoxSize?.[0] ?? {};
-    const width = pixels(box.width, inlineSize);
-    const height = pixels(box.height, blockSize);
-    if (canvas.width !== width) canvas.width = width;
-    if (canvas.height !== height) canvas.height = height;
-    paint();
+    const size = { width: pixels(box.width, inlineSize), height: pixels(box.height, blockSize) };
+    for (const canvas of [ink, over]) Object.assign(canvas, size);
+    isStale = true;
+    paint(); // at once: a frame later a resized canvas would have flickered
   });
 
-  // Observing anew makes the observer call back, whether or not the size in CSS px has changed.
-  function observe() {
+  function watchDensity() {
+    // Observing anew makes the observer call back, whether or not the size in CSS px has changed.
     observer.disconnect();
     try {
-      observer.observe(canvas, { box: "device-pixel-content-box" });
+      observer.observe(ink, { box: "device-pixel-content-box" });
     } catch {
-      observer.observe(canvas); // Safari
+      observer.observe(ink); // Safari
     }
-  }
-
-  function watchDensity() {
     // A query for one density changes once; the next density needs a query of its own.
     const query = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
-    const changed = () => {
-      observe();
-      watchDensity();
-    };
-    query.addEventListener("change", changed, { signal, once: true });
+    query.addEventListener("change", watchDensity, { once: true });
   }
 
-  observe();
   watchDensity();
-  for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
-    matchMedia(query).addEventListener("change", paint, { signal });
-  }
-  return () => {
-    teardown.abort();
-    observer.disconnect();
-  };
+  return { repaint, finish };
 }
 
 /**
- * The screen's pixels along a side.
- *
- * @param {number} side CSS px
- * @param {number} [exact] what the observer says. Safari says nothing; under an emulated density,
- *   as in the developer tools, Chromium says the pixels of the real one.
+ * The screen's pixels along a side of CSS px. The observer says it exactly; but Safari's says
+ * nothing, and under an emulated density Chromium's says the pixels of the real one.
  */
 function pixels(side, exact) {
   const product = side * devicePixelRatio;
-  return exact !== undefined && Math.abs(exact - product) < 1 ? exact : Math.round(product);
+  return Math.abs(exact - product) < 1 ? exact : Math.round(product);
 }
 
 /**
- * Paints the strokes in the canvas's CSS colour.
- *
- * @param {HTMLCanvasElement} canvas
- * @param {readonly Stroke[]} strokes canvas px
+ * Paints a stroke, smooth: quadratic curves between the middles of its lines, with its points as
+ * control points, each as wide as the pen was there. From point `from` to before point `to`: the
+ * last point's curve is right when nothing follows.
  */
-export function paintInk(canvas, strokes) {
-  const context = contextOf(canvas);
-  context.setTransform(1, 0, 0, 1, 0, 0);
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  useSheetPixels(canvas);
-  context.lineWidth = PEN;
-  context.lineCap = "round";
-  context.lineJoin = "round";
-  context.strokeStyle = getComputedStyle(canvas).color;
-  for (const stroke of strokes) context.stroke(new Path2D(pathOf(stroke)));
+function paintStroke(context, stroke, from = 0, to = stroke.length) {
+  for (let i = from; i < to; i++) {
+    const [x, y, width] = stroke[i];
+    const [lastX, lastY] = stroke[i - 1] ?? [x - 0.02, y]; // a line of no length is left out
+    const [nextX, nextY] = stroke[i + 1] ?? [x, y];
+    context.lineWidth = PEN * width;
+    context.beginPath();
+    context.moveTo((lastX + x) / 2, (lastY + y) / 2);
+    context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
+    context.stroke();
+  }
 }
 
-/**
- * Paints a box around each digit of a number, and what it was read as above it.
- *
- * @param {HTMLCanvasElement} canvas
- * @param {readonly Digit[]} digits
- */
-export function paintDigits(canvas, digits) {
-  const context = useSheetPixels(canvas);
+/** @param {Scene} scene */
+function paintOver(canvas, { live, ahead, ghost, digits }) {
+  const context = penOn(canvas);
   const style = getComputedStyle(canvas);
-  context.lineWidth = 2;
-  context.strokeStyle = context.fillStyle = style.getPropertyValue("--red");
-  context.font = `${LABEL}px ${style.fontFamily}`;
+  context.clearRect(0, 0, SHEET, SHEET);
+  const tail = live?.slice(-2) ?? [];
+  context.strokeStyle = style.getPropertyValue("--ink");
+  paintStroke(context, [...tail, ...ahead], Math.max(tail.length - 1, 0));
+  context.strokeStyle = style.getPropertyValue("--faint");
+  for (const stroke of ghost) paintStroke(context, stroke);
+  context.lineWidth = 2.5;
+  context.strokeStyle = context.fillStyle = style.color;
+  context.font = `600 ${LABEL}px ${style.fontFamily}`;
   context.textAlign = "center";
-  for (const { digit, is_digit, box } of digits) {
-    const [x0, y0, x1, y1] = box;
-    const rim = PEN / 2 + 3;
-    context.strokeRect(x0 - rim, y0 - rim, x1 - x0 + 2 * rim, y1 - y0 + 2 * rim);
-    const above = y0 - rim - 6;
-    const baseline = above > LABEL ? above : Math.min(y1 + rim + LABEL, SHEET - 4);
+  for (const { digit, is_digit, box: [x0, y0, x1, y1] } of digits) {
+    context.beginPath();
+    context.roundRect(x0 - RIM, y0 - RIM, x1 - x0 + 2 * RIM, y1 - y0 + 2 * RIM, 8);
+    context.stroke();
+    if (digits.length === 1) return;
+    const above = y0 - RIM - 8;
+    const baseline = above > LABEL ? above : Math.min(y1 + RIM + LABEL, SHEET - 4);
     context.fillText(is_digit ? String(digit) : "?", (x0 + x1) / 2, baseline);
   }
 }
 
-/**
- * Paints rows of 0 to 255 as that much of the canvas's CSS colour, one canvas pixel each.
- *
- * @param {HTMLCanvasElement} canvas
- * @param {number[][] | null} rows null paints nothing
- */
+/** The canvas's context with the pen on it, in canvas px. */
+function penOn(canvas) {
+  const context = canvas.getContext("2d");
+  context.setTransform(canvas.width / SHEET, 0, 0, canvas.height / SHEET, 0, 0);
+  context.lineCap = context.lineJoin = "round";
+  context.strokeStyle = getComputedStyle(canvas).color;
+  return context;
+}
+
+/** Paints rows of 0 to 255 as that much of the canvas's CSS colour, one canvas pixel each. */
 export function paintPixels(canvas, rows) {
-  const context = contextOf(canvas);
-  context.globalCompositeOperation = "source-over";
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  if (rows === null) return;
+  canvas.width = rows[0]?.length ?? 1;
+  canvas.height = rows.length; // clears it too
+  if (rows.length === 0) return;
+  const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
   rows.flat().forEach((value, i) => {
     image.data[4 * i + 3] = value; // alpha
@@ -136,20 +160,4 @@ export function paintPixels(canvas, rows) {
   context.globalCompositeOperation = "source-in"; // the colour, where and as far as there is alpha
   context.fillStyle = getComputedStyle(canvas).color;
   context.fillRect(0, 0, canvas.width, canvas.height);
-}
-
-/**
- * The canvas's context, in canvas px.
- *
- * @param {HTMLCanvasElement} canvas
- */
-function useSheetPixels(canvas) {
-  const context = contextOf(canvas);
-  context.setTransform(canvas.width / SHEET, 0, 0, canvas.height / SHEET, 0, 0);
-  return context;
-}
-
-/** @param {HTMLCanvasElement} canvas */
-function contextOf(canvas) {
-  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 }

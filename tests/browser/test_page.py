@@ -1,22 +1,34 @@
-"""What the page does and says: buttons, keys, every kind of answer and of trouble."""
+"""What the page does with a drawing: it is read while it grows, and the answer is shown."""
 
 import json
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from tests.browser.acts import (
+    PREDICT,
+    ask,
+    begin_stroke,
+    click_sheet,
+    colour,
+    draw,
+    hold,
+    inked,
+    message,
+    opacity,
+    state_of,
+    wait_for,
+)
 from tests.browser.conftest import Tabs
-from tests.browser.pens import PENS, Drawing, placed, sheet_box, with_mouse
-from tests.serving import PUBLIC, serving
+from tests.browser.pens import PENS, Drawing, placed, sheet_box
+from tests.serving import PUBLIC
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page
 
-PREDICT = "**/api/predict"
-MOST_BYTES = 60_000  # of the page's files, before compression
+HOUSE = Drawing(0, [[(0, 40), (20, 0), (40, 40), (40, 90), (0, 90), (0, 40), (40, 40)]])
 
 
 def test_the_page_has_a_strict_policy_and_asks_no_other_host(
@@ -34,17 +46,86 @@ def test_the_page_has_a_strict_policy_and_asks_no_other_host(
     assert len(addresses) > 5
 
 
-def test_the_pages_files_stay_small() -> None:
-    assert sum(path.stat().st_size for path in PUBLIC.rglob("*") if path.is_file()) < MOST_BYTES
-
-
-def test_an_empty_sheet_is_not_sent(tabs: Tabs) -> None:
+def test_nothing_is_stored_in_the_browser_but_the_page(tabs: Tabs, digits: list[Drawing]) -> None:
     page = tabs.open()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    draw(page, digits[0])
+    wait_for(page, "answer")
+    assert page.context.cookies() == []
+    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+
+
+def test_a_drawing_is_read_by_itself_when_the_pen_has_rested(
+    tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = tabs.open()
+    draw(page, digits[0])
+    wait_for(page, "answer")
+    title, detail = message(page)
+    assert str(digits[0].label) in title
+    assert detail.endswith("% sure")
+    assert page.locator("#bars .best b").inner_text() == str(digits[0].label)
+    assert page.locator(".mark path").count() == 1
+    assert inked(page, "#seen") > 20
+
+
+def test_a_drawing_of_several_strokes_is_asked_about_once(tabs: Tabs) -> None:
+    page = tabs.open()
+    asked = hold(page)
+    cross = [[[0, 0], [0, 50], [0, 100]], [[-50, 50], [50, 50]], [[-40, 90], [40, 90]]]
+    draw(page, Drawing(0, cross))
+    wait_for(page, "reading")
+    assert [len(json.loads(route.request.post_data or "")["strokes"]) for route in asked] == [3]
+
+
+def test_the_answer_to_an_older_drawing_is_dropped(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    held = hold(page)
+    draw(page, digits[0])
+    wait_for(page, "reading")
+    assert message(page)[0] == "Reading …"
+    begin_stroke(page)
+    held[0].continue_()
+    page.wait_for_timeout(300)
+    assert state_of(page) == "outdated"
+    page.unroute(PREDICT)
+    page.mouse.up()
+    wait_for(page, "answer")
+
+
+def test_predict_pressed_twice_asks_once(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    held = hold(page)
+    draw(page, digits[0])
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    wait_for(page, "reading")
+    assert len(held) == 1
+    held[0].continue_()
+    wait_for(page, "answer")
+    assert len(held) == 1
+
+
+def test_an_empty_sheet_is_not_sent_and_its_example_is_no_drawing(tabs: Tabs) -> None:
+    page = tabs.open()
+    asked = hold(page)
+    assert inked(page, "#over") > 100  # the example
     page.click("#predict")
-    assert message(page) == ("The sheet is empty.", "Draw a digit on it first, then press Predict.")
-    assert [url for url in asked if "/api/" in url] == []
+    assert message(page) == ("The sheet is empty.", "Draw a digit on it first.")
+    assert asked == []
+
+
+def test_the_example_draws_itself_and_goes_when_somebody_draws(tabs: Tabs) -> None:
+    page = tabs.open(motion="no-preference")
+    first = inked(page, "#over")
+    for _ in range(100):
+        page.wait_for_timeout(20)
+        if inked(page, "#over") > first + 100:
+            break
+    else:
+        raise AssertionError(f"the example stays at {first} pixels")
+    begin_stroke(page)
+    assert inked(page, "#over") < 1000  # the end of the line at most
+    assert inked(page, "#ink") > 100
 
 
 def test_a_number_is_shown_with_a_box_around_each_digit(
@@ -59,167 +140,64 @@ def test_a_number_is_shown_with_a_box_around_each_digit(
         shift = [1.2 * place, 0.0]
         strokes += [((np.array(s, float) - low) / size + shift).tolist() for s in digit.strokes]
     draw(page, Drawing(0, strokes))
-    plain = inked(page, "#ink")
     ask(page)
-    number = "".join(str(digit.label) for digit in chosen)
-    assert number in message(page)[0]
-    assert set(page.locator("#bars span").all_inner_texts()) == {""}
-    assert inked(page, "#ink") > plain  # the boxes
+    labels = [str(digit.label) for digit in chosen]
+    assert "".join(labels) in message(page)[0]
+    assert page.locator(".mark path").count() == 3
+    assert page.locator("#bars b").all_inner_texts() == labels
+    assert all(
+        share.strip("<>").isdigit() for share in page.locator("#bars span").all_inner_texts()
+    )
+    assert page.eval_on_selector("#seen", "canvas => [canvas.width, canvas.height]") == [84, 28]
+    assert inked(page, "#over") > 2000  # the boxes
     page.screenshot(path=artefacts / "number.png", full_page=True)
-    box = sheet_box(page)
-    page.mouse.move(box.left + 5, box.top + 5)
-    page.mouse.down()
-    page.mouse.move(box.left + 9, box.top + 9)
-    page.mouse.up()
-    page.wait_for_selector("[data-state=outdated]")
-    assert inked(page, "#ink") < 1.2 * plain  # gone, as they are of another drawing
+    begin_stroke(page)
+    assert state_of(page) == "outdated"
+    assert inked(page, "#over") < 1000  # gone, as they are of another drawing
 
 
-def test_what_is_no_digit_is_told_so(tabs: Tabs, artefacts: Path) -> None:
+def test_what_is_no_digit_is_told_so_with_the_best_guess_small(tabs: Tabs, artefacts: Path) -> None:
     page = tabs.open()
-    house = [[(0, 40), (20, 0), (40, 40), (40, 90), (0, 90), (0, 40), (40, 40)]]
-    draw(page, Drawing(0, house))
+    draw(page, HOUSE)
     ask(page)
     title, detail = message(page)
-    assert title.endswith("s no digit.")
-    assert detail.startswith("Most like a")
+    assert title == "That doesn\u2019t look like a digit."
+    assert detail.startswith("My best guess would be a")
     assert page.locator("#bars .best").count() == 0
+    assert page.locator(".mark path").count() == 2
+    sizes = page.eval_on_selector_all(
+        ".mark path",
+        "(paths) => paths.map(heightOf)".replace(
+            "heightOf", "(path) => path.getBoundingClientRect().height"
+        ),
+    )
+    assert sizes[1] < 0.5 * sizes[0]
+    assert inked(page, "#over") == 0  # no box
     page.screenshot(path=artefacts / "no-digit.png", full_page=True)
 
 
-def test_clear_empties_the_sheet_and_the_answer(tabs: Tabs, digits: list[Drawing]) -> None:
+def test_drawing_on_dims_the_answer_until_it_is_renewed(tabs: Tabs, digits: list[Drawing]) -> None:
     page = tabs.open()
     draw(page, digits[0])
     ask(page)
-    page.click("#clear")
-    assert message(page)[0] == "Your turn."
-    assert inked(page, "#ink") == 0
-    assert inked(page, "#seen") == 0
-    assert set(page.locator("#bars span").all_inner_texts()) == {""}
-    page.click("#predict")
-    assert message(page)[0] == "The sheet is empty."
-
-
-@pytest.mark.parametrize("key", ["Delete", "Escape"])
-def test_keys_predict_and_clear(key: str, tabs: Tabs, digits: list[Drawing]) -> None:
-    page = tabs.open()
-    draw(page, digits[0])
-    page.keyboard.press("Enter")
-    page.wait_for_selector("[data-state=answer]")
-    page.keyboard.press(key)
-    page.wait_for_selector("[data-state=empty]")
-    assert inked(page, "#ink") == 0
-
-
-def test_buttons_work_by_keyboard_alone(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = tabs.open()
-    draw(page, digits[0])
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "clear"
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "predict"
-    page.keyboard.press("Enter")
-    page.wait_for_selector("[data-state=answer]")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.keyboard.press("Shift+Tab")
-    page.keyboard.press("Enter")  # on Clear: it clears and does not ask
-    page.wait_for_selector("[data-state=empty]")
-    assert [url for url in asked if "/api/" in url] == []
-
-
-@pytest.mark.parametrize("pen", ["mouse", "finger"])
-def test_enter_after_clear_and_drawing_predicts(
-    pen: str, tabs: Tabs, digits: list[Drawing]
-) -> None:
-    page = tabs.open(touch=pen == "finger")
-    page.click("#clear")
-    PENS[pen](page, placed(digits[0], sheet_box(page)))
-    page.keyboard.press("Enter")
-    page.wait_for_selector("[data-state=answer]")
-
-
-def test_clear_in_the_middle_of_a_stroke_drops_it(tabs: Tabs) -> None:
-    page = tabs.open()
-    box = sheet_box(page)
-    page.mouse.move(box.left + 100, box.top + 100)
-    page.mouse.down()
-    page.mouse.move(box.left + 200, box.top + 200)
-    page.keyboard.press("Escape")
-    page.mouse.move(box.left + 300, box.top + 200)
+    begin_stroke(page)
+    assert state_of(page) == "outdated"
+    assert opacity(page, ".mark") < 1
     page.mouse.up()
-    assert inked(page, "#ink") == 0
-    page.click("#predict")
-    assert message(page)[0] == "The sheet is empty."
-
-
-def test_drawing_on_dims_the_answer_and_predict_renews_it(
-    tabs: Tabs, digits: list[Drawing]
-) -> None:
-    page = tabs.open()
-    draw(page, digits[0])
-    ask(page)
-    draw(page, digits[1])
-    assert page.get_attribute("main", "data-state") == "outdated"
-    assert opacity(page, ".answer") < 1
-    ask(page)
-    assert opacity(page, ".answer") == 1
-
-
-def test_the_answer_to_an_older_drawing_is_dropped(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = tabs.open()
-    held = hold(page)
-    draw(page, digits[0])
-    page.keyboard.press("Enter")
-    page.wait_for_selector("[data-state=reading]")
-    assert message(page)[0] == "Reading …"
-    draw(page, digits[1])
-    held[0].continue_()
-    page.wait_for_timeout(300)
-    assert page.get_attribute("main", "data-state") == "drawing"
-    assert message(page)[0] == "Your turn."
-    page.unroute(PREDICT)
-    ask(page)
-
-
-def test_predict_pressed_twice_asks_once(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = tabs.open()
-    held = hold(page)
-    draw(page, digits[0])
-    page.keyboard.press("Enter")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("[data-state=reading]")
-    assert len(held) == 1
-    held[0].continue_()
-    page.wait_for_selector("[data-state=answer]")
-    assert len(held) == 1
+    wait_for(page, "answer")
+    assert opacity(page, ".mark") == 1
 
 
 def test_a_dot_is_called_a_dot_and_not_asked_about(tabs: Tabs) -> None:
     page = tabs.open()
     asked = hold(page)
-    box = sheet_box(page)
-    page.mouse.click(box.left + 100, box.top + 100)
+    click_sheet(page, 100, 100)
     assert inked(page, "#ink") > 100
     page.click("#predict")
-    page.wait_for_selector("[data-state=problem]")
-    title, detail = message(page)
-    assert title == "That\u2019s only a dot."
-    assert detail == "Draw a whole digit, then press Predict."
+    wait_for(page, "problem")
+    assert message(page) == ("That\u2019s only a dot.", "Draw a whole digit.")
+    assert page.is_hidden("#retry")
     assert asked == []
-
-
-def test_a_refusal_is_told_in_the_servers_own_words(tabs: Tabs, digits: list[Drawing]) -> None:
-    """The real server's refusal, of a body that this page would never send."""
-    tabs.allow("status of 422")
-    page = tabs.open()
-    page.route(PREDICT, lambda route: route.continue_(post_data='{"strokes": [[[5, 5]]]}'))
-    draw(page, digits[0])
-    page.click("#predict")
-    page.wait_for_selector("[data-state=problem]")
-    title, detail = message(page)
-    assert title == "The server can\u2019t read this."
-    assert detail == "Strokes expected a line, got a single dot."
 
 
 @pytest.mark.parametrize("answered", [False, True])
@@ -231,89 +209,24 @@ def test_enter_in_the_middle_of_a_stroke_waits_for_its_end(
         draw(page, digits[0])
         ask(page)
     asked = hold(page)
-    before = message(page)
-    box = sheet_box(page)
-    page.mouse.move(box.left + 100, box.top + 100)
-    page.mouse.down()
-    page.mouse.move(box.left + 200, box.top + 200)
+    begin_stroke(page)
     page.keyboard.press("Enter")
-    page.mouse.up()
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(500)
     assert asked == []
-    assert message(page) == before
-    assert page.get_attribute("main", "data-state") == ("outdated" if answered else "drawing")
+    assert state_of(page) == ("outdated" if answered else "drawing")
 
 
-def test_a_problem_is_shown_as_text(tabs: Tabs, digits: list[Drawing]) -> None:
-    tabs.allow("status of 422")
-    page = tabs.open()
-    answer_with(page, 422, {"detail": "<img src=x onerror=alert(1)> expected less"})
-    draw(page, digits[0])
-    page.click("#predict")
-    page.wait_for_selector("[data-state=problem]")
-    assert message(page)[1] == "<img src=x onerror=alert(1)> expected less."
-
-
-def test_too_many_questions_are_told_how_long_to_wait(tabs: Tabs, digits: list[Drawing]) -> None:
-    tabs.allow("status of 429")
-    page = tabs.open()
-    answer_with(page, 429, {"title": "Too Many Requests"}, {"Retry-After": "3"})
-    draw(page, digits[0])
-    page.click("#predict")
-    page.wait_for_selector("[data-state=problem]")
-    assert message(page) == (
-        "A moment, please.",
-        "Many drawings came at once. Wait 3 seconds, then press Predict.",
-    )
-    page.unroute(PREDICT)
-    ask(page)
-
-
-def test_nonsense_from_the_server_is_said_to_be_that(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = tabs.open()
-    answer_with(page, 200, {"digit": 12})
-    draw(page, digits[0])
-    page.click("#predict")
-    page.wait_for_selector("[data-state=problem]")
-    assert message(page)[0] == "That answer makes no sense."
-
-
-def test_a_server_that_never_answers_is_given_up(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = tabs.open()
-    page.clock.install()
-    page.route(PREDICT, lambda route: None)
-    draw(page, digits[0])
-    page.click("#predict")
-    page.clock.run_for(8_500)
-    page.wait_for_selector("[data-state=problem]")
-    assert message(page)[0] == "No answer from the server."
-
-
-def test_a_lost_server_is_said_and_the_drawing_kept(tabs: Tabs, digits: list[Drawing]) -> None:
-    tabs.allow("status of 503")
-    tabs.allow("ERR_CONNECTION_REFUSED")
-    with serving() as site:
-        page = tabs.open(url=site.url)
-        draw(page, digits[0])
-        ink = inked(page, "#ink")
-        assert site.app is not None
-        site.app.send_signal(signal.SIGTERM)
-        site.app.wait(20)
-        page.click("#predict")
-        page.wait_for_selector("[data-state=problem]")
-        assert message(page) == (
-            "No answer from the server.",
-            "It may be restarting. Press Predict again in a moment.",
-        )
-        site.nginx.send_signal(signal.SIGTERM)
-        site.nginx.wait(20)
-        page.click("#predict")
-        page.get_by_text("Check your connection").wait_for()
-        assert message(page) == (
-            "No answer from the server.",
-            "Check your connection, then press Predict again.",
-        )
-        assert inked(page, "#ink") == ink > 0
+@pytest.mark.parametrize("pen", ["mouse", "finger"])
+def test_enter_after_clear_and_drawing_predicts(
+    pen: str, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = tabs.open(touch=pen == "finger")
+    draw(page, digits[1])
+    page.click("#clear")
+    PENS[pen](page, placed(digits[0], sheet_box(page)))
+    page.keyboard.press("Enter")
+    wait_for(page, "answer")
+    assert str(digits[0].label) in message(page)[0]
 
 
 def test_a_long_scribble_is_simplified_and_sent(tabs: Tabs) -> None:
@@ -337,10 +250,9 @@ def test_a_long_scribble_is_simplified_and_sent(tabs: Tabs) -> None:
       }
     }"""
     page.evaluate(script, 20_000)
-    page.mouse.up()
     with page.expect_request(PREDICT) as asked:
-        page.click("#predict")
-    page.wait_for_selector("[data-state=answer]")
+        page.mouse.up()
+    wait_for(page, "answer")
     body = asked.value.post_data or ""
     [stroke] = json.loads(body)["strokes"]
     assert 500 < len(stroke) <= 2000
@@ -381,8 +293,38 @@ def test_a_change_of_colour_scheme_recolours_the_ink(tabs: Tabs, digits: list[Dr
     assert sum(colour(page)) > sum(light) + 200
 
 
+def test_a_change_of_language_keeps_the_drawing_and_its_answer(
+    tabs: Tabs, digits: list[Drawing], artefacts: Path
+) -> None:
+    page = tabs.open()
+    draw(page, digits[0])
+    ask(page)
+    ink = inked(page, "#ink")
+    page.click("#language")
+    assert page.get_attribute("html", "lang") == "de"
+    assert message(page)[0].startswith("Das ist eine")
+    assert page.inner_text("#predict") == "Lesen"
+    assert page.get_attribute("#clear", "aria-label") == "Leeren"
+    assert inked(page, "#ink") == ink
+    assert state_of(page) == "answer"
+    page.screenshot(path=artefacts / "german.png", full_page=True)
+    page.click("#language")
+    assert page.inner_text("#predict") == "Predict"
+
+
+def test_the_address_can_name_the_language(tabs: Tabs) -> None:
+    page = tabs.open(url=f"{tabs.url}?lang=de")
+    assert page.inner_text("h1") == "Zeichne eine Zahl"
+    assert page.title() == "numdraw: Zeichne eine Zahl"
+
+
+def test_every_text_of_the_page_is_filled_in(tabs: Tabs) -> None:
+    page = tabs.open()
+    assert texts_without_words(page) == []
+
+
 def test_a_page_without_its_sheet_says_so(tabs: Tabs) -> None:
-    tabs.allow("page expected #ink to be a HTMLCanvasElement, got null")
+    tabs.allow("page expected an element #ink, got none")
     html = (PUBLIC / "index.html").read_text().replace('id="ink"', "")
     page = tabs.open(url="about:blank")
     page.route(tabs.url, lambda route: route.fulfill(body=html, content_type="text/html"))
@@ -390,73 +332,10 @@ def test_a_page_without_its_sheet_says_so(tabs: Tabs) -> None:
     assert len(tabs.errors) == 1
 
 
-def draw(page: "Page", drawing: Drawing) -> None:
-    """Draw with the mouse, in the middle of the sheet."""
-    with_mouse(page, placed(drawing, sheet_box(page)))
-
-
-def ask(page: "Page") -> None:
-    """Press Predict and wait for the answer to be shown."""
-    with page.expect_response(PREDICT):
-        page.click("#predict")
-    page.wait_for_selector("[data-state=answer]")
-
-
-def message(page: "Page") -> tuple[str, str]:
-    """What the page says: the title and the detail."""
-    return page.inner_text("#verdict"), page.inner_text("#detail")
-
-
-def hold(page: "Page") -> "list[Route]":
-    """Let no question of the page go on; the list holds those that were asked."""
-    held: list[Route] = []
-    page.route(PREDICT, lambda route: held.append(route))
-    return held
-
-
-def answer_with(
-    page: "Page", status: int, body: dict[str, Any], headers: dict[str, str] | None = None
-) -> None:
-    """Answer every question of the page so."""
-    kind = "application/json" if status == 200 else "application/problem+json"
-    page.route(
-        PREDICT,
-        lambda route: route.fulfill(
-            status=status, body=json.dumps(body), content_type=kind, headers=headers
-        ),
-    )
-
-
-def opacity(page: "Page", selector: str) -> float:
-    """The element's opacity."""
-    script = "element => Number(getComputedStyle(element).opacity)"
-    return float(page.eval_on_selector(selector, script))
-
-
-def inked(page: "Page", selector: str) -> int:
-    """How many pixels of a canvas are painted."""
-    return _ink(page, selector)[0]
-
-
-def colour(page: "Page") -> list[int]:
-    """The red, green and blue of the ink."""
-    return _ink(page, "#ink")[1][:3]
-
-
-def _ink(page: "Page", selector: str) -> tuple[int, list[int]]:
-    """How many pixels of a canvas are painted after the next frame, and the last one's RGBA."""
-    script = """(canvas) => new Promise((done) => requestAnimationFrame(() => {
-      const copy = new OffscreenCanvas(canvas.width, canvas.height);
-      const context = copy.getContext("2d", { willReadFrequently: true });
-      context.drawImage(canvas, 0, 0);
-      const { data } = context.getImageData(0, 0, copy.width, copy.height);
-      let count = 0;
-      let last = [];
-      for (let i = 0; i < data.length; i += 4) {
-        if (data[i + 3] > 0) count += 1;
-        if (data[i + 3] === 255) last = [...data.subarray(i, i + 4)];
-      }
-      done([count, last]);
-    }))"""
-    count, last = page.eval_on_selector(selector, script)
-    return count, last
+def texts_without_words(page: "Page") -> list[str]:
+    """The elements that should say something, and don't."""
+    script = """() => [...document.querySelectorAll("[data-text], [data-label]")]
+      .filter((element) => !(element.dataset.label ? element.ariaLabel : element.textContent))
+      .map((element) => element.outerHTML)"""
+    found: list[str] = page.evaluate(script)
+    return found

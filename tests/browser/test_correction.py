@@ -1,0 +1,109 @@
+""" "No, it was ...": only where the server keeps corrections, and with a word of what it keeps."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.acts import draw, message, state_of, wait_for
+from tests.browser.conftest import Tabs
+from tests.browser.pens import Drawing
+from tests.serving import Site, serving
+
+
+@pytest.fixture
+def kept() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="numdraw-") as folder:
+        yield Path(folder) / "kept"
+
+
+@pytest.fixture
+def teachable(kept: Path) -> Iterator[Site]:
+    command: list[str | Path] = [sys.executable, "-m", "numdraw.serve", "--corrections", kept]
+    with serving(app=[*command, "--socket"]) as site:
+        yield site
+
+
+def lines(kept: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (kept / "corrections.jsonl").read_text().splitlines()]
+
+
+def test_it_is_not_offered_where_nothing_is_kept(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    draw(page, digits[0])
+    wait_for(page, "answer")
+    page.wait_for_timeout(200)
+    assert page.is_hidden("#wrong")
+    assert page.inner_text("#foot").endswith("It is not kept.")
+
+
+def test_a_correction_is_kept_and_thanked_for(
+    teachable: Site, kept: Path, tabs: Tabs, digits: list[Drawing], artefacts: Path
+) -> None:
+    page = tabs.open(url=teachable.url)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    draw(page, digits[0])
+    wait_for(page, "answer")
+    assert page.inner_text("#foot").endswith("It is kept only if you correct it.")
+    assert not any("correction.js" in url for url in asked)
+    page.click("#wrong")
+    page.wait_for_selector("#label:focus")
+    assert "today\u2019s date. Nothing else." in page.inner_text("#correction")
+    page.screenshot(path=artefacts / "correction.png", full_page=True)
+    page.keyboard.type("42")
+    page.keyboard.press("Enter")
+    page.get_by_text("Thank you.").wait_for()
+    assert page.is_hidden("#correction")
+    assert page.evaluate("document.activeElement.id") == "ink"
+    [line] = lines(kept)
+    assert line["label"] == "42"
+    assert line["read"] == str(digits[0].label)
+    assert set(line) == {"label", "strokes", "read", "confidence", "model", "date"}
+
+
+def test_no_digit_is_a_correction_too(
+    teachable: Site, kept: Path, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = tabs.open(url=teachable.url)
+    draw(page, digits[0])
+    wait_for(page, "answer")
+    page.click("#wrong")
+    page.get_by_text("It was no digit").click()
+    page.get_by_text("Thank you.").wait_for()
+    assert [line["label"] for line in lines(kept)] == [""]
+
+
+def test_what_is_no_number_is_not_sent(
+    teachable: Site, kept: Path, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = tabs.open(url=teachable.url)
+    draw(page, digits[0])
+    wait_for(page, "answer")
+    page.click("#wrong")
+    for label in ("", "seven", "1" * 21):
+        page.fill("#label", label)
+        page.keyboard.press("Enter")
+    assert page.is_visible("#correction")
+    assert not (kept / "corrections.jsonl").exists() or lines(kept) == []
+    page.click("#wrong")
+    assert page.is_hidden("#correction")
+
+
+def test_a_server_that_can_keep_no_more_is_told_so(
+    teachable: Site, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    tabs.allow("status of 507")
+    page = tabs.open(url=teachable.url)
+    draw(page, digits[0])
+    wait_for(page, "answer")
+    page.route("**/api/corrections", lambda route: route.fulfill(status=507, body="{}"))
+    page.click("#wrong")
+    page.fill("#label", "7")
+    page.keyboard.press("Enter")
+    wait_for(page, "problem")
+    assert message(page)[0] == "The server isn\u2019t well."
+    assert state_of(page) == "problem"
