@@ -21,16 +21,19 @@ def answer(prediction: NumberPrediction, version: str, *, image: bool) -> dict[s
         image: with what the network saw.
     """
     whole = prediction.whole
+    digits = [{**_read(digit), "box": list(digit.box)} for digit in prediction.digits]
     body = {
         **_read(whole),
         "probabilities": whole.probabilities.tolist(),
         "number": prediction.number,
         "number_confidence": prediction.confidence,
-        "digits": [{**_read(digit), "box": list(digit.box)} for digit in prediction.digits],
+        "digits": digits,
         "model": version,
     }
     if image:
-        body["image"] = np.rint(whole.image * 255).astype(int).tolist()
+        body["image"] = _pixels(whole)
+        for told, digit in zip(digits, prediction.digits, strict=True):
+            told["image"] = _pixels(digit)
     return body
 
 
@@ -51,3 +54,8 @@ def _read(prediction: Prediction) -> dict[str, Any]:
         "confidence": prediction.confidence,
         "is_digit": prediction.is_digit,
     }
+
+
+def _pixels(prediction: Prediction) -> list[list[int]]:
+    rows: list[list[int]] = np.rint(prediction.image * 255).astype(int).tolist()
+    return rows

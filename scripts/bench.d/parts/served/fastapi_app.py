@@ -33,6 +33,7 @@ class Digit(BaseModel):
     confidence: float
     is_digit: bool
     box: list[float]
+    image: list[list[int]] | None = None
 
 
 class Answer(BaseModel):
