@@ -3,6 +3,7 @@
 
 const KEPT = "numdraw";
 const PATIENCE = 3000; // ms; a network slower than that is none where there is a kept copy
+let patience = PATIENCE; // none after a late file, until one comes
 const MODULES = "api geometry glyphs history live page pen sample sheet texts".split(" ");
 const SHELL = ["./", "css/page.css", "favicon.svg", "numdraw.webmanifest"];
 
@@ -20,11 +21,18 @@ async function answer(request) {
   const kept = await caches.open(KEPT);
   const copy = await kept.match(request, { ignoreSearch: true });
   if (copy === undefined) return fetch(request);
-  const fresh = fetch(request).then((response) => {
+  let timer;
+  const fresh = fetch(request).finally(() => clearTimeout(timer)).then((response) => {
+    patience = PATIENCE;
     if (!response.ok) return copy;
     kept.put(request.url.split("?")[0], response.clone());
     return response;
   });
-  const late = new Promise((done) => setTimeout(done, PATIENCE, copy));
+  const late = new Promise((done) => {
+    timer = setTimeout(() => {
+      patience = 0;
+      done(copy);
+    }, patience);
+  });
   return Promise.race([fresh, late]).catch(() => copy);
 }

@@ -10,12 +10,10 @@
  *   POST api/corrections  {"strokes", "label": "7", "" for no digit}
  *   any other answer      application/problem+json {"title", "status", "detail"}
  *
- * @typedef {{kind: "answer", answer: any}} Answered
- * @typedef {{kind: "refused", detail: string} // the problem's own
- *   | {kind: "limited", seconds: number} // 429; how long to wait
- *   | {kind: "failing" | "offline" | "lost" | "late" | "garbled"}} Trouble 5xx; no network; nobody
- *   answers; not in time; an answer that keeps no contract
- * @typedef {{kind: "dropped"}} Dropped `signal` was aborted
+ * @typedef {{kind: "refused", detail: string} | {kind: "limited", seconds: number}
+ *   | {kind: "failing" | "offline" | "lost" | "late" | "garbled"}} Trouble 4xx; 429; 5xx; no network;
+ *   nobody answers; not in time; an answer that keeps no contract
+ * @typedef {{kind: "answer", answer: any} | {kind: "dropped"} | Trouble} Outcome dropped: aborted
  */
 
 import { toSend } from "./geometry.js";
@@ -38,7 +36,7 @@ export function isAnswer(body) {
  * @param {string | URL} url
  * @param {object | null} body null asks by GET
  * @param {(answer: any) => boolean} isWanted
- * @returns {Promise<Answered | Trouble | Dropped>}
+ * @returns {Promise<Outcome>}
  */
 export async function ask(url, body, isWanted, { signal, timeout = TIMEOUT, fetch } = {}) {
   const late = AbortSignal.timeout(timeout);

@@ -1,8 +1,7 @@
 // @ts-check
 /**
- * Points and strokes, apart from the page, in two spaces: CSS px, as pointer events give them, and
- * canvas px, in which a drawing is kept: the sheet's side is SHEET of them whatever its size on the
- * screen, so zoom, resizing and density never touch a drawing that stands. In both y grows downwards.
+ * Points and strokes, in two spaces: CSS px, as events give them, and canvas px, in which a drawing
+ * is kept: the sheet's side is SHEET of them whatever its size on the screen. In both y grows down.
  *
  * @typedef {readonly [x: number, y: number, width: number]} Point canvas px; the width in pens
  * @typedef {readonly Point[]} Stroke
@@ -56,9 +55,8 @@ export function strokesIn(strokes, [x0, y0, x1, y1]) {
 }
 
 /**
- * The strokes as they are sent, to 0.1 canvas px and of at most `limit` points in all: every stroke
- * is thinned, twice as coarsely each time, but for its ends; of very many strokes the last are left
- * out.
+ * The strokes as they are sent, to 0.1 canvas px and of at most `limit` points in all: thinned, twice
+ * as coarsely each time, but for their ends; of very many strokes the last are left out.
  *
  * @param {readonly Stroke[]} strokes
  * @returns {number[][][]}

@@ -130,7 +130,7 @@ function layersOf(inside, { layers, steps: { image } }) {
   const [low, high] = [Math.min(...logits), Math.max(...logits)];
   const sums = logits.map((logit, i) => {
     const name = `<b>${i < 10 ? i : inside.none}</b>`;
-    const sum = make(`<li>${name}<i></i><span>${logit.toFixed(1)}</span>`);
+    const sum = make(`<li>${name}<i></i><span>${logit.toFixed(1).replace("-", "\u2212")}</span>`);
     sum.classList.toggle("best", logit === high);
     sum.children[1].style.setProperty("--share", (logit - low) / (high - low));
     return sum;

@@ -18,6 +18,8 @@ import { play, sampleOf } from "./sample.js";
 import { paintPixels, useSheet } from "./sheet.js";
 import { TEXTS, answerText, languageOf, percent, troubleText } from "./texts.js";
 
+/** @type {Saying} */
+const thanks = (texts) => texts.thanks;
 const GLYPH = 118; // units of the glyphs, from digit to digit
 const NOTHING = Array(10).fill(0); // the bars without an answer
 
@@ -93,7 +95,7 @@ function startPage() {
     if (detail.textContent !== more) detail.textContent = more;
     detail.classList.toggle("sure", hasDigit(answer));
     find("#retry").hidden = state !== "problem" || !mayRetry;
-    find("#wrong").hidden = state !== "answer" || !takesCorrections;
+    find("#wrong").hidden = state !== "answer" || !takesCorrections || say === thanks;
     find("#inside-open").disabled = answer === null;
     find("#foot").textContent = takesCorrections ? texts.page.footOpen : texts.page.foot;
     const { past, now, next } = history;
@@ -129,8 +131,7 @@ function startPage() {
   }
 
   function predict() {
-    // Never two at once, and the drawing has not changed; or Enter, or a second finger, before the
-    // stroke is done.
+    // Never two at once, nor by a second hand before the stroke is done.
     if (questions.isAsking() || live !== null) return;
     if (history.now.length === 0) settle("empty", (texts) => texts.empty, null);
     else if (isDot(history.now)) settle("problem", (texts) => texts.dot, null);
@@ -184,8 +185,7 @@ function startPage() {
     onStart(point) {
       questions.drop();
       ink.classList.add("drawn"); // no frame for a focus that nobody moved here
-      // Away from the button used last, so that Enter asks and does not press that one again. A
-      // mouse does so by itself, a finger does not.
+      // From the button used last, which Enter would press again; a finger does not by itself.
       ink.focus({ preventScroll: true });
       [live, ahead, ghost] = [[point], [], []];
       outdate();
@@ -235,7 +235,7 @@ function startPage() {
     if (module === null || state !== "answer") return;
     find("#wrong").ariaExpanded = true;
     module.openCorrection(correction, urlOf("api/corrections"), texts, history.now, (outcome) => {
-      if (outcome.kind === "answer") settle("answer", (texts) => texts.thanks, answer);
+      if (outcome.kind === "answer") settle("answer", thanks, answer);
       else settle("problem", (texts) => troubleText(texts, outcome), answer);
       ink.focus({ preventScroll: true });
     });

@@ -3,11 +3,8 @@
  * Mouse, finger and stylus, by Pointer Events.
  *
  * @typedef {import("./geometry.js").Point} Point
- * @typedef {object} Pen what is called for every stroke
- * @property {(point: Point) => void} onStart
- * @property {(points: Point[], ahead: Point[]) => void} onMove `ahead`: where it will be, perhaps
- * @property {() => void} onEnd
- * @property {() => void} onDrop the stroke was none
+ * @typedef {{onStart: (point: Point) => void, onMove: (points: Point[], ahead: Point[]) => void,
+ *   onEnd: () => void, onDrop: () => void}} Pen `ahead`: where it will be, perhaps; onDrop: no stroke
  */
 
 import { nextWidth, toSheet } from "./geometry.js";
@@ -21,8 +18,10 @@ const PEN_AWAY = 1500; // ms since the pen was seen; a touch sooner than that is
  *
  * @param {HTMLElement} surface
  * @param {Pen} pen
+ * @returns {() => void} teardown
  */
 export function usePointer(surface, { onStart, onMove, onEnd, onDrop }) {
+  const teardown = new AbortController();
   let active = null; // the first event of the pointer that draws
   let penSeen = -Infinity; // ms, when
   let last = { x: 0, y: 0, time: 0, width: 1 }; // canvas px, ms and pens, of the last point
@@ -57,9 +56,10 @@ export function usePointer(surface, { onStart, onMove, onEnd, onDrop }) {
   }
 
   function end(event) {
+    see(event);
     if (event.pointerId !== active?.pointerId) return;
     active = null;
-    onEnd();
+    event.type === "pointercancel" ? onDrop() : onEnd(); // the system found it to be a palm
   }
 
   function pointOf({ clientX, clientY, pointerType, pressure, timeStamp }, box) {
@@ -88,6 +88,7 @@ export function usePointer(surface, { onStart, onMove, onEnd, onDrop }) {
     contextmenu: (event) => event.preventDefault(), // no menu under a finger that rests
   };
   for (const [type, handler] of Object.entries(handlers)) {
-    surface.addEventListener(type, handler);
+    surface.addEventListener(type, handler, { signal: teardown.signal });
   }
+  return () => teardown.abort();
 }

@@ -1,15 +1,12 @@
 // @ts-check
 /**
- * The sheet: one canvas for the ink, which only grows while a stroke is drawn, and one over it for
- * what comes and goes.
+ * The sheet: a canvas for the ink, which only grows in a stroke, and one over it for what comes and
+ * goes.
  *
  * @typedef {import("./geometry.js").Stroke} Stroke
- * @typedef {object} Scene
- * @property {readonly Stroke[]} strokes finished
- * @property {Stroke | null} live being drawn
- * @property {Stroke} ahead where its pen will be, perhaps
- * @property {Stroke[]} ghost the example, faint
- * @property {{digit: number, is_digit: boolean, box: number[]}[]} digits read, to be boxed
+ * @typedef {{strokes: readonly Stroke[], live: Stroke | null, ahead: Stroke, ghost: Stroke[],
+ *   digits: {digit: number, is_digit: boolean, box: number[]}[]}} Scene finished and being drawn,
+ *   where its pen will be, perhaps, the example in faint ink, and what was read, to be boxed
  */
 
 import { PEN, SHEET } from "./geometry.js";
@@ -24,6 +21,7 @@ const RIM = PEN / 2 + 4; // canvas px from a line's middle to the box around it
  * @param {() => Scene} scene
  */
 export function useSheet(ink, over, scene) {
+  const teardown = new AbortController();
   let frame = 0; // of requestAnimationFrame, 0 = none asked for
   let painted = 0; // points of the live stroke
   let isStale = false; // all is to be painted anew
@@ -69,7 +67,7 @@ export function useSheet(ink, over, scene) {
   });
 
   function watchDensity() {
-    // Observing anew makes the observer call back, whether or not the size in CSS px has changed.
+    // Observing anew makes it call back, though the size in CSS px is the same.
     observer.disconnect();
     try {
       observer.observe(ink, { box: "device-pixel-content-box" });
@@ -78,16 +76,22 @@ export function useSheet(ink, over, scene) {
     }
     // A query for one density changes once; the next density needs a query of its own.
     const query = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
-    query.addEventListener("change", watchDensity, { once: true });
+    query.addEventListener("change", watchDensity, { signal: teardown.signal, once: true });
   }
 
   watchDensity();
-  return { repaint, finish };
+  function stop() {
+    teardown.abort();
+    observer.disconnect();
+    cancelAnimationFrame(frame);
+  }
+
+  return { repaint, finish, stop };
 }
 
 /**
- * The screen's pixels along a side of CSS px. The observer says it exactly; but Safari's says
- * nothing, and under an emulated density Chromium's says the pixels of the real one.
+ * The screen's pixels along a side of CSS px, exactly where the observer says them: Safari's does
+ * not, and under an emulated density Chromium's says those of the real one.
  */
 function pixels(side, exact) {
   const product = side * devicePixelRatio;
@@ -95,9 +99,8 @@ function pixels(side, exact) {
 }
 
 /**
- * Paints a stroke, smooth: quadratic curves between the middles of its lines, with its points as
- * control points, each as wide as the pen was there. From point `from` to before point `to`: the
- * last point's curve is right when nothing follows.
+ * Paints a stroke from point `from` to before `to`, smooth: quadratic curves between the middles of
+ * its lines, its points as control points, each as wide as the pen was there.
  */
 function paintStroke(context, stroke, from = 0, to = stroke.length) {
   for (let i = from; i < to; i++) {

@@ -1,7 +1,6 @@
 // @ts-check
 /**
- * Everything that the page says, in each of its languages. `page` is by the names in the HTML;
- * messages are a title and a detail.
+ * All that the page says. `page` is by the names in the HTML; messages are a title and a detail.
  *
  * @typedef {typeof en} Texts
  */

@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING, Any
 from tests.browser.pens import Drawing, placed, sheet_box, with_mouse
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page, Request, Route
 
 PREDICT = "**/api/predict"
 
 
 def draw(page: "Page", drawing: Drawing) -> None:
     """Draw with the mouse, in the middle of the sheet."""
+    to_sheet(page)
     with_mouse(page, placed(drawing, sheet_box(page)))
+
+
+def to_sheet(page: "Page") -> None:
+    """Scroll to the sheet, wherever the last press has left the page."""
+    page.eval_on_selector("#ink", "sheet => sheet.scrollIntoView({ block: 'center' })")
 
 
 def ask(page: "Page") -> None:
@@ -40,6 +46,7 @@ def click_sheet(page: "Page", x: float, y: float) -> None:
 
 def begin_stroke(page: "Page") -> None:
     """Draw a line, and do not lift the pen."""
+    to_sheet(page)
     box = sheet_box(page)
     page.mouse.move(box.left + 100, box.top + 100)
     page.mouse.down()
@@ -51,10 +58,10 @@ def message(page: "Page") -> tuple[str, str]:
     return page.inner_text("#verdict"), page.inner_text("#detail")
 
 
-def hold(page: "Page") -> "list[Route]":
+def hold(page: "Page", url: str = PREDICT) -> "list[Route]":
     """Let no question of the page go on; the list holds those that were asked."""
     held: list[Route] = []
-    page.route(PREDICT, lambda route: held.append(route))
+    page.route(url, lambda route: held.append(route))
     return held
 
 
@@ -69,6 +76,29 @@ def answer_with(
             status=status, body=json.dumps(body), content_type=kind, headers=headers
         ),
     )
+
+
+def sent(page: "Page") -> list[list[list[float]]]:
+    """The strokes that the page sends now."""
+    with page.expect_request(PREDICT) as asked:
+        page.keyboard.press("Enter")
+    wait_for(page, "answer")
+    return strokes_of(asked.value)
+
+
+def strokes_of(request: "Request") -> list[list[list[float]]]:
+    """The strokes in a request's body."""
+    strokes: list[list[list[float]]] = json.loads(request.post_data or "")["strokes"]
+    return strokes
+
+
+def wait_until_fitted(page: "Page") -> None:
+    """Wait until the canvas has as many pixels as the screen."""
+    script = """() => {
+      const canvas = document.querySelector("#ink");
+      return Math.abs(canvas.width - canvas.clientWidth * devicePixelRatio) <= 1;
+    }"""
+    page.wait_for_function(script)
 
 
 def opacity(page: "Page", selector: str) -> float:

@@ -6,6 +6,8 @@ NUMDRAW_ARTEFACTS names the folder for the screenshots; without it they go to te
 import os
 import re
 import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +105,16 @@ class Tabs:
 def site() -> Iterator[Site]:
     with serving() as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def teachable() -> Iterator[Site]:
+    """A server that takes corrections."""
+    with tempfile.TemporaryDirectory(prefix="numdraw-") as folder:
+        kept = Path(folder) / "kept"
+        command: list[str | Path] = [sys.executable, "-m", "numdraw.serve", "--corrections", kept]
+        with serving(app=[*command, "--socket"]) as site:
+            yield site
 
 
 @pytest.fixture(scope="session")

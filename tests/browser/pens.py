@@ -44,6 +44,7 @@ ONE = [[50, 0], [48, 50], [46, 100]]
 THREE = [[15, 12], [45, 0], [72, 12], [70, 35], [42, 48], [72, 60], [78, 82], [48, 100], [12, 88]]
 SEVEN = [[10, 4], [80, 0], [62, 38], [48, 70], [38, 100]]
 ZERO = [[50, 0], [28, 12], [16, 40], [18, 72], [34, 96], [56, 99], [76, 82], [84, 50], [52, 0]]
+HOUSE = Drawing(0, [[[0, 40], [20, 0], [40, 40], [40, 90], [0, 90], [0, 40], [40, 40]]])  # no digit
 BUILT_IN = [Drawing(0, [ZERO]), Drawing(1, [ONE]), Drawing(3, [THREE]), Drawing(7, [SEVEN])]
 
 
@@ -67,6 +68,21 @@ def placed(drawing: Drawing, box: Box, share: float = 0.7) -> list[Points]:
     scale = share * min(box.width, box.height) / max(high - low)
     middle = np.array([box.left + box.width / 2, box.top + box.height / 2])
     return [filled((stroke - (low + high) / 2) * scale + middle, STEP) for stroke in strokes]
+
+
+def beside(drawings: Sequence[Drawing]) -> Drawing:
+    """A number: the drawings next to each other, equally large.
+
+    They have fewer points than they had, as each takes a frame.
+    """
+    strokes: list[Any] = []
+    for place, digit in enumerate(drawings):
+        points = np.vstack([np.array(stroke, float) for stroke in digit.strokes])
+        low, size = points.min(axis=0), float(np.ptp(points, axis=0).max())
+        for stroke in digit.strokes:
+            fewer = np.array([*stroke[:-1:2], stroke[-1]], float)
+            strokes.append(((fewer - low) / size + [1.2 * place, 0]).tolist())
+    return Drawing(int("".join(str(digit.label) for digit in drawings)), strokes)
 
 
 def with_mouse(page: "Page", strokes: Sequence[Points]) -> None:

@@ -2,21 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pytest
 
+from tests.browser.acts import begin_stroke, draw, hold, wait_for
 from tests.browser.axe import CONTRAST, report, violations
 from tests.browser.conftest import Tabs
-from tests.browser.pens import Drawing, placed, sheet_box, with_mouse
+from tests.browser.pens import HOUSE, Drawing, beside
+from tests.serving import Site
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page
 
-PREDICT = "**/api/predict"
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
-HOUSE = Drawing(0, [[[0, 40], [20, 0], [40, 40], [40, 90], [0, 90], [0, 40], [40, 40]]])
 # Each has something to look at in every state; a run without them would be of another page.
 ALWAYS = {CONTRAST, "button-name", "document-title", "html-has-lang", "region", "target-size"}
 
@@ -29,11 +28,12 @@ def test_every_state_is_accessible(
     size: str,
     scheme: Literal["light", "dark"],
     tabs: Tabs,
+    teachable: Site,
     digits: list[Drawing],
     artefacts: Path,
 ) -> None:
     tabs.allow("net::ERR_FAILED")
-    page = tabs.open(viewport=SIZES[size], scheme=scheme)
+    page = tabs.open(viewport=SIZES[size], scheme=scheme, url=teachable.url)
     against: dict[str, list[str]] = {}
 
     def keep(state: str) -> None:
@@ -54,19 +54,27 @@ def test_every_state_is_accessible(
 
     draw_and_ask(page, beside([digits[2 % len(digits)], digits[1], digits[0]]))
     keep("answer-number")
+    page.click("#inside-open")
+    page.locator("#inside .sums").wait_for()
+    keep("answer-inside")
     page.click("#clear")
 
     draw_and_ask(page, HOUSE)
     keep("answer-no-digit")
+    page.click("#wrong")
+    page.wait_for_selector("#label:focus")
+    keep("answer-correction")
+    page.get_by_text("It was no digit").click()
+    page.get_by_text("Thank you.").wait_for()
+    keep("answer-thanks")
     page.click("#clear")
 
-    held: list[Route] = []
-    page.route(PREDICT, lambda route: held.append(route))
+    held = hold(page)
     draw_and_ask(page, digits[0], "reading")
     keep("reading")
     for route in held:
         route.abort()
-    page.wait_for_selector("main[data-state=problem]")
+    wait_for(page, "problem")
     keep("problem")
     assert {state: lines for state, lines in against.items() if lines} == {}
 
@@ -89,36 +97,15 @@ def test_faults_are_found(tabs: Tabs) -> None:
     assert page.evaluate("document.adoptedStyleSheets.length") == before
 
 
-def draw(page: "Page", drawing: Drawing) -> None:
-    """Draw with the mouse, in the middle of the sheet."""
-    page.evaluate("scrollTo(0, 0)")  # a button pressed last may have scrolled the sheet away
-    with_mouse(page, placed(drawing, sheet_box(page)))
-
-
 def draw_and_ask(page: "Page", drawing: Drawing, state: str = "answer") -> None:
     """Draw, press Predict and wait for the state."""
     draw(page, drawing)
     page.click("#predict")
-    page.wait_for_selector(f"main[data-state={state}]")
+    wait_for(page, state)
 
 
 def with_pencil_down(page: "Page", look: Callable[[], None]) -> None:
     """Look while a stroke is being drawn: what the page does after one waits for its end."""
-    page.evaluate("scrollTo(0, 0)")
-    box = sheet_box(page)
-    page.mouse.move(box.left + 30, box.top + 30)
-    page.mouse.down()
-    page.mouse.move(box.left + 60, box.top + 90, steps=4)
+    begin_stroke(page)
     look()
     page.mouse.up()
-
-
-def beside(drawings: list[Drawing]) -> Drawing:
-    """A number: the drawings next to each other, equally large."""
-    strokes: list[Any] = []
-    for place, digit in enumerate(drawings):
-        points = np.vstack([np.array(stroke, float) for stroke in digit.strokes])
-        low, size = points.min(axis=0), float(np.ptp(points, axis=0).max())
-        shift = [1.2 * place, 0.0]
-        strokes += [((np.array(s, float) - low) / size + shift).tolist() for s in digit.strokes]
-    return Drawing(0, strokes)

@@ -1,6 +1,5 @@
 """Real ink, drawn on the real page, sent to the real server: it arrives as drawn, and is read."""
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.browser.acts import sent, strokes_of, wait_until_fitted
 from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS, Tabs
 from tests.browser.pens import (
     PENS,
@@ -26,7 +26,7 @@ from tests.ink import drawings_folder
 from tests.serving import Site
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Request
+    from playwright.sync_api import Browser, Page
 
 DESKTOP = (1280, 800)
 LARGE = (2400, 1600)  # the sheet stays as large, in CSS px, at zoom 67% to 150%
@@ -187,7 +187,7 @@ def test_a_finger_on_the_sheet_does_not_scroll_the_page(tabs: Tabs) -> None:
     assert page.evaluate("scrollY") == 0
     # The same move beside the sheet does scroll.
     with_finger(page, [up - [60 + box.left / 2, 0]])
-    page.wait_for_function("scrollY > 50")
+    page.wait_for_function("() => scrollY > 50")
 
 
 def test_ink_past_the_edge_stays_on_the_sheet(tabs: Tabs) -> None:
@@ -231,15 +231,6 @@ def draw_and_check(page: "Page", drawing: Drawing, pen: str) -> None:
     assert_sent(strokes_of(answered.value.request), strokes, box)
     assert_shown(page, answer)
     assert answer["digit"] == drawing.label
-
-
-def wait_until_fitted(page: "Page") -> None:
-    """Wait until the canvas has as many pixels as the screen."""
-    script = """() => {
-      const canvas = document.querySelector("#ink");
-      return Math.abs(canvas.width - canvas.clientWidth * devicePixelRatio) <= 1;
-    }"""
-    page.wait_for_function(script)
 
 
 def assert_ink_under(page: "Page", drawn: list[Points]) -> None:
@@ -297,17 +288,3 @@ def assert_shown(page: "Page", answer: dict[str, object]) -> None:
         }""",
     )
     assert np.abs(np.array(image).reshape(28, 28) - np.array(answer["image"])).max() <= 1
-
-
-def sent(page: "Page") -> list[list[list[float]]]:
-    """The strokes that the page sends now."""
-    with page.expect_request("**/api/predict") as asked:
-        page.keyboard.press("Enter")
-    page.wait_for_selector("main[data-state=answer]")
-    return strokes_of(asked.value)
-
-
-def strokes_of(request: "Request") -> list[list[list[float]]]:
-    """The strokes in a request's body."""
-    strokes: list[list[list[float]]] = json.loads(request.post_data or "")["strokes"]
-    return strokes
