@@ -30,6 +30,11 @@ export function isAnswer(body) {
   return body?.probabilities?.length === 10 && body.digits?.[0]?.image?.length > 0;
 }
 
+/** Whether anything in the drawing is taken for a digit. */
+export function hasDigit(answer) {
+  return answer?.digits.some((digit) => digit.is_digit) ?? false;
+}
+
 /**
  * What came of a question. Never rejects.
  *

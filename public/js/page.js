@@ -8,7 +8,7 @@
  * @typedef {(texts: import("./texts.js").Texts) => readonly string[]} Saying title and detail
  */
 
-import { ask, isAnswer, question } from "./api.js";
+import { ask, hasDigit, isAnswer, question } from "./api.js";
 import { extend, isDot } from "./geometry.js";
 import { DIGITS, QUESTION, pathAlong } from "./glyphs.js";
 import { change, redo, startHistory, undo } from "./history.js";
@@ -330,11 +330,6 @@ function startPage() {
     takesCorrections = outcome.kind === "answer" && outcome.answer.enabled;
     render();
   });
-}
-
-/** Whether anything in the drawing is taken for a digit. */
-function hasDigit(answer) {
-  return answer !== null && answer.digits.some((digit) => digit.is_digit);
 }
 
 function showBars(list, isSaid, shares) {

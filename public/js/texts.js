@@ -5,6 +5,8 @@
  * @typedef {typeof en} Texts
  */
 
+import { hasDigit } from "./api.js";
+
 const SURE = 0.9; // at least: a plain statement
 const LIKELY = 0.6; // at least: "looks like"; below it a guess
 
@@ -185,14 +187,22 @@ export function fill(text, values) {
 }
 
 /** The answer in words and figures: title and detail. */
-export function answerText(texts, { digit, confidence, is_digit, number, number_confidence, digits }) {
-  const [what, sure] = digits.length > 1 ? [number, number_confidence] : [texts.a(digit), confidence];
+export function answerText(texts, answer) {
+  const { digit, confidence, number, number_confidence, digits } = answer;
+  const isNumber = digits.length > 1;
+  const sure = isNumber ? number_confidence : confidence;
   const p = percentText(texts, sure);
   const share = fill(texts.share, { p });
-  if (digits.length === 1 && !is_digit) return [texts.noDigit, fill(texts.guess, { what, share })];
+  if (!hasDigit(answer)) {
+    const what = isNumber ? number : texts.a(digit);
+    return [texts.noDigit, fill(texts.guess, { what, share })];
+  }
+  const read = digits.map((each) => (each.is_digit ? each.digit : "?"));
+  const what = isNumber ? read.join("") : texts.a(digit);
   const [plain, likely, perhaps] = texts.sure.map((text) => fill(text, { what }));
   if (sure >= SURE) return [plain, share];
-  return sure >= LIKELY ? [likely, share] : [perhaps, fill(texts.only, { p })];
+  if (sure >= LIKELY) return [likely, share];
+  return [perhaps, /^\d/.test(p) ? fill(texts.only, { p }) : share];
 }
 
 /**

@@ -54,7 +54,7 @@ test("a percentage is whole and never claims certainty", () => {
 
 test("the words of an answer follow its confidence", () => {
   const text = (digit, confidence, texts = en) =>
-    answerText(texts, { digit, confidence, is_digit: true, digits: [{ digit }] });
+    answerText(texts, { digit, confidence, digits: [{ digit, is_digit: true }] });
   assert.deepEqual(text(7, 0.98), ["That’s a 7.", "98% sure"]);
   assert.deepEqual(text(7, 0.9), ["That’s a 7.", "90% sure"]);
   assert.equal(text(7, 0.999)[1], "more than 99% sure");
@@ -65,18 +65,25 @@ test("the words of an answer follow its confidence", () => {
 
 test("what is no digit is told so, with the best guess", () => {
   const text = (digit, confidence) =>
-    answerText(en, { digit, confidence, is_digit: false, digits: [{ digit }] });
+    answerText(en, { digit, confidence, digits: [{ digit, is_digit: false }] });
   const title = "That doesn’t look like a digit.";
   assert.deepEqual(text(8, 0.12), [title, "My best guess would be an 8: 12% sure."]);
   assert.equal(text(8, 0.001)[1], "My best guess would be an 8: less than 1% sure.");
 });
 
-test("a number is told as a whole", () => {
-  const text = (number, number_confidence) =>
-    answerText(en, { number, number_confidence, digits: [...number], digit: 0, is_digit: false });
+test("a number is told as a whole, with a question mark for what is no digit", () => {
+  const text = (number, number_confidence, unread = "") => {
+    const digits = [...number].map((digit) => ({ digit, is_digit: !unread.includes(digit) }));
+    return answerText(en, { number, number_confidence, digits, digit: 0 });
+  };
   assert.deepEqual(text("2026", 0.97), ["That’s 2026.", "97% sure"]);
   assert.equal(text("20", 0.7)[0], "Looks like 20.");
   assert.deepEqual(text("20", 0.2), ["Perhaps 20?", "only 20% sure"]);
+  assert.deepEqual(text("037", 0.001, "0"), ["Perhaps ?37?", "less than 1% sure"]);
+  assert.deepEqual(text("03", 0.001, "03"), [
+    "That doesn’t look like a digit.",
+    "My best guess would be 03: less than 1% sure.",
+  ]);
 });
 
 test("a refusal is shown as a sentence", () => {
