@@ -16,14 +16,17 @@ import { fill, troubleText } from "./texts.js";
 const MAP = 44; // CSS px, of a map in its layer's picture
 const INK = 40; // of 255; what is fainter is the edge of ink
 
-await new Promise((onload, onerror) => {
-  const href = new URL("../css/inside.css", import.meta.url).href;
-  const link = document.createElement("link");
-  document.head.append(Object.assign(link, { rel: "stylesheet", href, onload, onerror }));
-});
-
 let paints = []; // what paints the canvases anew
 let asked = new AbortController();
+
+/** Loads its style sheet; rejects where that fails. */
+export function prepare() {
+  return new Promise((onload, onerror) => {
+    const href = new URL("../css/inside.css", import.meta.url).href;
+    const link = document.createElement("link");
+    document.head.append(Object.assign(link, { rel: "stylesheet", href, onload, onerror }));
+  });
+}
 
 /**
  * Shows all about a digit of a drawing.
@@ -42,7 +45,8 @@ export async function openInside(section, url, about, place = 0, digit) {
   const body = { strokes: toSend(strokes), digit };
   const outcome = await ask(url, body, isExplanation, { signal: asked.signal });
   if (outcome.kind === "dropped") return;
-  const focused = [...section.querySelectorAll("button")].indexOf(document.activeElement);
+  const buttons = () => [...section.querySelectorAll("button")];
+  const focused = buttons().indexOf(document.activeElement);
   const choice = (name, place, digit, isChosen) => {
     return button(name, () => openInside(section, url, about, place, digit), isChosen);
   };
@@ -54,6 +58,7 @@ export async function openInside(section, url, about, place = 0, digit) {
   if (outcome.kind !== "answer") {
     const words = make("<p>", troubleText(texts, outcome).join(" "));
     section.append(words, choice(page.retry, place, digit));
+    if (focused >= 0) buttons().at(-1).focus();
     return;
   }
   if (isNumber) {
@@ -71,7 +76,7 @@ export async function openInside(section, url, about, place = 0, digit) {
     part(3, inside.layers, inside.layersMore, layersOf(inside, told)),
   );
   repaint();
-  section.querySelectorAll("button")[focused]?.focus(); // the same one, made anew
+  buttons()[focused]?.focus(); // the same one, made anew
 }
 
 /** Hears no answer that is still to come. */

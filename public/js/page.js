@@ -46,10 +46,12 @@ function startPage() {
   /** @type {Saying} */
   let say = start; // what the page says
   let answer = null; // the one shown
+  let read = history.now; // the strokes that it is of
   let mayRetry = false;
   let takesCorrections = false; // the server does
   let texts = TEXTS.en;
   let insideModule = null; // once opened
+  let isInside = false; // opened, or asked for
 
   const sheet = useSheet(ink, find("#over"), () => {
     const isRead = state === "answer" && hasDigit(answer);
@@ -65,8 +67,9 @@ function startPage() {
     },
     onOutcome(outcome, strokes) {
       if (outcome.kind === "answer") {
+        read = strokes;
         settle("answer", (texts) => answerText(texts, outcome.answer), outcome.answer);
-        if (!inside.hidden) openInside();
+        if (isInside) openInside();
         return;
       }
       settle("problem", (texts) => troubleText(texts, outcome), null, true);
@@ -83,6 +86,7 @@ function startPage() {
   function settle(...[nextState, nextSay, nextAnswer, retry = false]) {
     [state, say, answer, mayRetry] = [nextState, nextSay, nextAnswer, retry];
     closeCorrection();
+    if (answer === null) closeInside();
     render();
     showAnswer();
   }
@@ -149,7 +153,6 @@ function startPage() {
       return;
     }
     settle("empty", start, null);
-    closeInside();
     // A digit in faint ink draws itself on the empty sheet.
     stopPlaying = play(sampleOf(example), {
       onStart: (point) => ghost.push([point]),
@@ -216,14 +219,17 @@ function startPage() {
   }
 
   async function openInside() {
+    isInside = true;
     insideModule ??= await load("./inside.js");
-    if (insideModule === null || answer === null) return;
-    const about = { texts, strokes: history.now, digits: answer.digits, onClose: closeInside };
+    if (insideModule === null) closeInside();
+    if (!isInside) return;
+    const about = { texts, strokes: read, digits: answer.digits, onClose: closeInside };
     await insideModule.openInside(inside, urlOf("api/explain"), about);
     find("#inside-open").ariaExpanded = !inside.hidden;
   }
 
   function closeInside() {
+    isInside = false;
     insideModule?.stop();
     if (inside.contains(document.activeElement)) find("#inside-open").focus();
     inside.hidden = true;
@@ -248,7 +254,11 @@ function startPage() {
 
   /** A module that is loaded when it is first needed; null, and said so, where that fails. */
   function load(path) {
-    return import(path).catch(() => {
+    const module = import(path).then(async (module) => {
+      await module.prepare?.();
+      return module;
+    });
+    return module.catch(() => {
       settle("problem", (texts) => texts[navigator.onLine ? "lost" : "offline"], answer);
       return null;
     });
@@ -270,7 +280,7 @@ function startPage() {
     closeCorrection();
     render();
     showAnswer();
-    if (!inside.hidden) openInside();
+    if (isInside) openInside();
   }
 
   function key(event) {
@@ -299,7 +309,7 @@ function startPage() {
     retry: predict,
     example: () => drawExample(example),
     wrong: () => (correction.hidden ? openCorrection() : closeCorrection()),
-    "inside-open": () => (inside.hidden ? openInside() : closeInside()),
+    "inside-open": () => (isInside ? closeInside() : openInside()),
     language: () => speak(find("#language").lang),
   };
   usePointer(ink, {

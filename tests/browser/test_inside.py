@@ -1,338 +1,563 @@
-"""The view inside: loaded when it is opened, true to the answer, explored by mouse and keyboard."""
+"""See inside: the steps of a drawing, the ink that spoke and every layer, told when asked for."""
 
 import json
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.browser.acts import ask, draw, hold, inked, message, wait_for
+from tests.browser.acts import PREDICT, ask, draw, hold, inked, message, wait_for
 from tests.browser.conftest import Tabs
-from tests.browser.pens import Drawing, beside
+from tests.browser.pens import Drawing, beside, placed, sheet_box, with_mouse
+from tests.serving import PUBLIC
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page, Request
+    from playwright.sync_api import Page, Route
 
 EXPLAIN = "**/api/explain"
-OWN = ("css/inside.css", "js/inside.js", "api/explain")  # what only this view asks for
-PARTS = ["From your drawing to its image", "What spoke for it", "Layer by layer"]
+MODULE = "**/js/inside.js"
+PARTS = {"js/inside.js", "css/inside.css", "api/explain"}
+LAST_STEP = ".steps li:last-child canvas"
+TROUBLES: dict[str, Callable[["Route"], None]] = {
+    "The server isn\u2019t well.": lambda route: route.fulfill(status=500, body="{}"),
+    "A moment, please.": lambda route: route.fulfill(status=429, body="{}"),
+    "No answer from the server.": lambda route: route.abort(),
+    "That answer makes no sense.": lambda route: route.fulfill(status=200, body="{}"),
+}
 
 
-def test_nothing_of_it_is_loaded_before_it_is_opened(tabs: Tabs, digits: list[Drawing]) -> None:
+def show(page: "Page", drawing: Drawing) -> None:
+    """Draw, wait for the answer, and see inside."""
+    draw(page, drawing)
+    ask(page)
+    page.click("#inside-open")
+    page.wait_for_selector(".sums")
+
+
+def tell(page: "Page", press: Callable[[], None]) -> Any:
+    """What the server explains when that is pressed, once it is shown."""
+    with page.expect_response(EXPLAIN) as response:
+        press()
+    told = response.value.json()
+    wait_for_digit(page, told["digit"])
+    return told
+
+
+def wait_for_digit(page: "Page", digit: int) -> None:
+    """Wait until the view speaks for a digit."""
+    choice(page, digit, pressed=True).wait_for()
+
+
+def choice(page: "Page", digit: int, pressed: bool | None = None) -> Any:
+    """The button that asks about a digit."""
+    return page.get_by_role("button", name=str(digit), exact=True, pressed=pressed)
+
+
+def other_than(digit: int) -> int:
+    """Another digit."""
+    return (digit + 4) % 10
+
+
+def pixels(page: "Page", selector: str) -> NDArray[np.int64]:
+    """A canvas after the next frame: (rows, columns, RGBA)."""
+    script = """(canvas) => new Promise((done) => requestAnimationFrame(() => {
+      const { width, height } = canvas;
+      const context = new OffscreenCanvas(width, height).getContext("2d", {
+        willReadFrequently: true,
+      });
+      context.drawImage(canvas, 0, 0);
+      const { data } = context.getImageData(0, 0, width, height);
+      done([height, width, [...data]]);
+    }))"""
+    height, width, data = page.eval_on_selector(selector, script)
+    return np.array(data).reshape(height, width, 4)
+
+
+def colour_of(page: "Page", name: str) -> list[int]:
+    """The red, green and blue of a custom property of the page."""
+    script = "(name) => getComputedStyle(document.body).getPropertyValue(name)"
+    return list(bytes.fromhex(page.evaluate(script, name).strip("# ")))
+
+
+def strongest(image: NDArray[np.int64]) -> list[int]:
+    """The red, green and blue of the least transparent pixel."""
+    return list(image.reshape(-1, 4)[image[..., 3].argmax(), :3])
+
+
+def frame(page: "Page", selector: str) -> NDArray[np.float64]:
+    """Left, top, right and bottom of a picture's frame, as shares of the first such picture."""
+    script = """(picture) => {
+      const outer = picture.getBoundingClientRect();
+      const { left, top, right, bottom } = picture.querySelector("rect").getBoundingClientRect();
+      const [x, y] = [(x) => (x - outer.left) / outer.width, (y) => (y - outer.top) / outer.height];
+      return [x(left), y(top), x(right), y(bottom)];
+    }"""
+    return np.array(page.eval_on_selector(selector, script))
+
+
+def english() -> list[str]:
+    """The pieces, between their {names}, of what the view says in English."""
+    texts = (PUBLIC / "js" / "texts.js").read_text()
+    [block] = re.findall(r"const en = .*?\n  inside: (\{.*?\n  \}),", texts, re.DOTALL)
+    found = [
+        piece for text in re.findall(r'"(.+?)"', block) for piece in re.split(r"\{\w+\}", text)
+    ]
+    return [piece for piece in (piece.strip(" .:\u00d7") for piece in found) if len(piece) > 2]
+
+
+def focused(page: "Page") -> str:
+    """The id or else the text of what has the focus."""
+    return str(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+
+
+def test_nothing_of_it_is_requested_before_it_is_opened(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open(url="about:blank")
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url.removeprefix(tabs.url)))
+    page.goto(tabs.url)
+    draw(page, digits[0])
+    ask(page)
+    assert "api/predict" in asked
+    assert asked & PARTS == set()
+    page.click("#inside-open")
+    page.wait_for_selector(".sums")
+    assert asked >= PARTS
+
+
+def test_it_can_be_opened_when_there_is_an_answer(tabs: Tabs, digits: list[Drawing]) -> None:
     page = tabs.open()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url.removeprefix(tabs.url)))
     assert page.is_disabled("#inside-open")
     draw(page, digits[0])
     ask(page)
-    assert [url for url in asked if url in OWN] == []
-    open_inside(page)
-    assert sorted(url for url in asked if url in OWN) == sorted(OWN)
+    assert page.is_enabled("#inside-open")
+    page.click("#clear")
+    assert page.is_disabled("#inside-open")
 
 
-def test_the_button_says_whether_it_is_open_and_closes_it(
-    tabs: Tabs, digits: list[Drawing]
+def test_its_button_opens_and_closes_it_and_says_which(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    assert page.get_attribute("#inside-open", "aria-expanded") == "false"
+    show(page, digits[0])
+    page.wait_for_selector("#inside-open[aria-expanded=true]")
+    page.click("#inside-open")
+    assert page.is_hidden("#inside")
+    assert page.get_attribute("#inside-open", "aria-expanded") == "false"
+
+
+def test_it_shows_steps_ink_layers_and_sums_each_with_a_sentence(
+    tabs: Tabs, digits: list[Drawing], artefacts: Path
 ) -> None:
-    page = opened(tabs, digits[0])
-    button = page.locator("#inside-open")
-    assert button.get_attribute("aria-expanded") == "true"
-    button.click()
-    assert page.is_hidden("#inside")
-    assert button.get_attribute("aria-expanded") == "false"
-
-
-def test_closed_by_keyboard_it_gives_the_focus_back(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = opened(tabs, digits[0])
-    page.press("#inside header button", "Enter")
-    assert page.is_hidden("#inside")
-    assert page.evaluate("document.activeElement.id") == "inside-open"
-
-
-def test_each_part_has_a_plain_sentence(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = opened(tabs, digits[0])
-    assert page.locator("#inside h3").all_inner_texts() == PARTS
-    assert page.locator(".steps li").count() == 3
-    pictures = page.locator(".layers section")
-    assert pictures.count() > 2
-    told = pictures.locator("h4 + p").all_inner_texts()
-    told += page.locator(".steps p, #inside h3 + p:not(:empty)").all_inner_texts()
-    assert len(told) == pictures.count() + 3 + 2
-    assert [words for words in told if not words.strip().endswith(".")] == []
-
-
-def test_the_layers_are_those_that_the_server_tells(tabs: Tabs, digits: list[Drawing]) -> None:
     page = tabs.open()
     draw(page, digits[0])
     ask(page)
-    with page.expect_response(EXPLAIN) as answered:
-        page.click("#inside-open")
-    told = answered.value.json()
-    page.locator("#inside .sums").wait_for()
-    names = []
-    for its in told["layers"][:-1]:
-        size = " \u00d7 ".join(str(its[side]) for side in ("channels", "rows", "columns"))
-        names.append(f"{its['name']}: {size}")
-    assert page.locator(".layers h4").all_inner_texts() == [*names, "The sums"]
-    sums = [f"{logit:.1f}".replace("-", "\u2212") for logit in told["layers"][-1]["logits"]]
-    assert page.locator(".sums span").all_inner_texts() == sums
-    assert page.inner_text(".sums .best b") == str(told["digit"]) == str(digits[0].label)
+    layers = tell(page, lambda: page.click("#inside-open"))["layers"]
+    counts = {".steps > li": 3, ".maps": len(layers) - 1, ".spoke": 1, ".sums": 1}
+    for selector, count in counts.items():
+        owner = selector if selector == ".steps > li" else f"section:has(> {selector})"
+        sentences = page.locator(f"{owner} > p:not(.choices)").all_inner_texts()
+        assert len(sentences) == count
+        assert all(re.fullmatch(r"\S.{10,}\.", sentence) for sentence in sentences)
+    assert page.locator(".steps svg").count() == 3
+    assert page.locator(".spoke canvas").count() == 2
+    assert page.locator(".maps > .picture canvas:visible").count() == len(layers) - 1
+    page.screenshot(path=artefacts / "inside.png", full_page=True)
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_the_highest_sum_is_of_the_digit_that_was_read(
+    place: int, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = tabs.open()
+    show(page, digits[place])
+    assert page.locator(".sums .best b").all_inner_texts() == [str(digits[place].label)]
+    assert choice(page, digits[place].label, pressed=True).count() == 1
+    sums = [
+        float(text.replace("\u2212", "-")) for text in page.locator(".sums span").all_inner_texts()
+    ]
+    assert sums.index(max(sums)) == digits[place].label
+    assert len(sums) == 11
 
 
 def test_the_last_step_is_what_the_network_saw(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = opened(tabs, digits[0])
-    canvases = page.locator(".steps canvas")
-    assert canvases.count() == 2
-    seen = alpha(page.locator("#seen"))
-    assert np.array_equal(alpha(canvases.last), seen)
-    assert not np.array_equal(alpha(canvases.first), seen)
-    assert page.locator(".steps li").first.locator("polyline").count() == len(digits[0].strokes)
+    page = tabs.open()
+    show(page, digits[0])
+    seen = pixels(page, "#seen")[..., 3]
+    assert seen.shape == (28, 28)
+    assert np.array_equal(pixels(page, LAST_STEP)[..., 3], seen)
 
 
-def test_a_map_is_chosen_by_slider_and_by_click(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = opened(tabs, digits[0])
-    layer = page.locator(".layers section").first
-    name, slider = layer.locator("label span"), layer.locator("input")
-    frame = layer.locator(".maps > .picture rect")
-    count = int(slider.get_attribute("max") or "") + 1
-    slider.focus()
-    page.keyboard.press("Home")
-    assert name.inner_text() == f"Map 1 of {count}"
-    assert (frame.get_attribute("x"), frame.get_attribute("y")) == ("0", "0")
-    page.keyboard.press("ArrowRight")
-    assert name.inner_text() == f"Map 2 of {count}"
-    assert float(frame.get_attribute("x") or "") > 0
-    page.keyboard.press("End")
-    assert name.inner_text() == f"Map {count} of {count}"
-    layer.locator(".maps > .picture").click(position={"x": 5, "y": 5})
-    assert name.inner_text() == f"Map 1 of {count}"
-    assert slider.input_value() == "0"
+@pytest.mark.parametrize("way", ["pointer", "click", "keys"])
+def test_a_map_is_chosen_and_framed(way: str, tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    show(page, digits[0])
+    slider = page.locator(".maps input").first
+    slider.fill("0")
+    before = frame(page, ".maps > .picture")
+    if way == "pointer":
+        slider.fill("1")
+    elif way == "click":
+        grid = page.locator(".maps > .picture").first
+        box = grid.bounding_box()
+        assert box is not None
+        x, y = (before[2] + (before[2] - before[0]) / 2, (before[1] + before[3]) / 2)
+        grid.click(position={"x": float(x) * box["width"], "y": float(y) * box["height"]})
+    else:
+        slider.focus()
+        for key in ("End", "Home", "ArrowRight", "ArrowUp", "ArrowLeft"):
+            page.keyboard.press(key)
+    assert slider.input_value() == "1"
+    assert page.locator(".maps label span").first.inner_text().startswith("Map 2 of ")
+    after = frame(page, ".maps > .picture")
+    assert before[2] <= after[0] < after[2] <= 1
+    assert after[[1, 3]] == pytest.approx(before[[1, 3]])
 
 
-def test_the_strongest_map_is_shown_first_and_where_it_answers(
+def test_the_frame_on_the_image_is_where_the_map_answers_most(
     tabs: Tabs, digits: list[Drawing]
 ) -> None:
-    page = opened(tabs, digits[0])
-    layer = page.locator(".layers section").first
-    maps = alpha(layer.locator(".maps > .picture canvas"))
-    frame = layer.locator(".maps > .picture rect")
-    x, y, width, height = (
-        int(frame.get_attribute(side) or "") for side in ("x", "y", "width", "height")
-    )
-    chosen = maps[y : y + height, x : x + width]
-    assert chosen.max() == maps.max()
-    row, column = np.argwhere(chosen == chosen.max())[0]
-    probe = layer.locator(".probe rect")
-    left, top, side = (int(probe.get_attribute(name) or "") for name in ("x", "y", "width"))
-    assert left <= column < left + side  # the first layer looks at the image itself
-    assert top <= row < top + side
+    """Of the first layer, whose maps are as large as the image."""
+    page = tabs.open()
+    show(page, digits[0])
+    slider = page.locator(".maps input").first
+    places = set()
+    for chosen in range(int(slider.get_attribute("max") or "0") + 1):
+        slider.fill(str(chosen))
+        maps = pixels(page, ".maps > .picture canvas")[..., 3]
+        left, top, _, _ = frame(page, ".maps > .picture") * [*maps.shape[::-1], *maps.shape[::-1]]
+        answers = maps[round(top) : round(top) + 28, round(left) : round(left) + 28]
+        row, column = np.unravel_index(answers.argmax(), answers.shape)
+        if answers[row, column] == answers.min():
+            continue  # nothing makes it answer
+        box = 28 * frame(page, ".probe .picture")
+        assert (box[:2] + box[2:]) / 2 == pytest.approx([column + 0.5, row + 0.5], abs=1)
+        places.add((int(row), int(column)))
+    assert len(places) > 2
 
 
-def test_asked_about_another_digit_it_tells_what_spoke_for_that(
-    tabs: Tabs, digits: list[Drawing]
-) -> None:
-    page = opened(tabs, digits[0])
-    other = (digits[0].label + 3) % 10
-    spoke = page.locator("section:has(> .spoke)")
-    before = alpha(spoke.locator("canvas").first)
+def test_the_strongest_map_is_shown_first(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    show(page, digits[0])
+    maps = pixels(page, ".maps > .picture canvas")[..., 3]
+    left, top, right, bottom = frame(page, ".maps > .picture") * np.tile(maps.shape[::-1], 2)
+    chosen = maps[round(top) : round(bottom), round(left) : round(right)]
+    assert chosen.max() == maps.max() > maps.mean()
+
+
+def test_another_digit_is_asked_about_in_place(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    show(page, digits[0])
+    label, other = digits[0].label, other_than(digits[0].label)
+    assert page.get_by_text(f"Red ink spoke for a {label}").count() == 1
+    choice(page, other).focus()
     with page.expect_request(EXPLAIN) as asked:
-        choice(page, other).press("Enter")
-    assert body_of(asked.value)["digit"] == other
-    page.wait_for_selector(f".choices [aria-pressed=true]:text-is('{other}')")
-    assert page.locator(".spoke ~ .choices [aria-pressed=true]").all_inner_texts() == [str(other)]
-    assert f"spoke for {'an' if other == 8 else 'a'} {other}," in spoke.inner_text()
-    assert not np.array_equal(alpha(spoke.locator("canvas").first), before)
-    assert page.evaluate("document.activeElement.textContent") == str(other)
+        page.keyboard.press("Enter")
+    wait_for_digit(page, other)
+    assert json.loads(asked.value.post_data or "")["digit"] == other
+    assert page.get_by_text(f"Red ink spoke for a {other}").count() == 1
+    assert page.locator("#inside [aria-pressed=true]").all_inner_texts() == [str(other)]
+    assert focused(page) == str(other)
 
 
-def test_red_ink_spoke_for_the_digit_and_the_rest_against_it(
-    tabs: Tabs, digits: list[Drawing]
+def test_each_digit_of_a_number_has_a_tab(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    show(page, beside([digits[2], digits[0]]))
+    seen = pixels(page, "#seen")[..., 3]
+    labels = [digits[2].label, digits[0].label]
+    names = [f"Digit {i}: {label}" for i, label in enumerate(labels, 1)]
+    tabs_shown = page.locator(".choices").first.locator("button")
+    assert tabs_shown.all_inner_texts() == names
+    for place in (1, 0):
+        tabs_shown.nth(place).click()
+        wait_for_digit(page, labels[place])
+        pressed = page.locator("#inside [aria-pressed=true]").all_inner_texts()
+        assert pressed == [names[place], str(labels[place])]
+        assert page.locator(".sums .best b").all_inner_texts() == [str(labels[place])]
+        own = seen[:, 28 * place : 28 * place + 28]
+        assert np.array_equal(pixels(page, LAST_STEP)[..., 3], own)
+        assert focused(page) == names[place]
+
+
+def test_drawing_on_is_followed(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    box = sheet_box(page)
+    halves = [replace(box, left=box.left + i * box.width / 2, width=box.width / 2) for i in (0, 1)]
+    with_mouse(page, placed(digits[2], halves[0]))
+    ask(page)
+    page.click("#inside-open")
+    page.wait_for_selector(".sums")
+    page.evaluate("scrollTo(0, 0)")
+    with_mouse(page, placed(digits[0], halves[1]))
+    page.get_by_role("button", name=f"Digit 2: {digits[0].label}").wait_for()
+    assert np.array_equal(pixels(page, LAST_STEP)[..., 3], pixels(page, "#seen")[:, :28, 3])
+
+
+def test_another_drawing_is_followed(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    show(page, digits[0])
+    page.focus("#ink")
+    page.keyboard.press(str(other_than(digits[0].label)))
+    wait_for_digit(page, other_than(digits[0].label))
+    assert np.array_equal(pixels(page, LAST_STEP)[..., 3], pixels(page, "#seen")[..., 3])
+
+
+def test_clearing_closes_it(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    show(page, digits[0])
+    page.click("#clear")
+    assert page.is_hidden("#inside")
+    assert page.get_attribute("#inside-open", "aria-expanded") == "false"
+
+
+def test_an_answer_that_fails_to_come_closes_it(tabs: Tabs, digits: list[Drawing]) -> None:
+    """Else it would be of another drawing than the page's, and its button could not close it."""
+    tabs.allow("net::ERR_FAILED")
+    page = tabs.open()
+    show(page, digits[0])
+    page.route(PREDICT, lambda route: route.abort())
+    page.click("#predict")
+    wait_for(page, "problem")
+    assert page.is_hidden("#inside")
+
+
+@pytest.mark.parametrize("way", ["#clear", "#inside-open", "#inside header button"])
+def test_what_was_closed_while_it_was_asked_for_opens_no_more(
+    way: str, tabs: Tabs, digits: list[Drawing]
 ) -> None:
     page = tabs.open()
     draw(page, digits[0])
     ask(page)
-    with page.expect_response(EXPLAIN) as answered:
-        open_inside(page)
-    told = answered.value.json()
-    importance, image = np.array(told["importance"]), np.array(told["steps"]["image"])
-    canvases = page.locator(".spoke canvas")
-    spoke_for, against = alpha(canvases.first), alpha(canvases.last)
-    strong = (np.abs(importance) > 0.5 * np.abs(importance).max()) & (image > 128)
-    assert (spoke_for > against)[strong & (importance > 0)].all()
-    assert (spoke_for < against)[strong & (importance < 0)].all()
-    assert (spoke_for[image == 0] == 0).all()
-    colours = "canvas => getComputedStyle(canvas).color"
-    names = ["#over", "#ink"]  # red, and ink
-    assert [each.evaluate(colours) for each in canvases.all()] == [
-        page.eval_on_selector(name, colours) for name in names
-    ]
-
-
-def test_each_digit_of_a_number_is_seen_by_itself(tabs: Tabs, digits: list[Drawing]) -> None:
-    first, second = digits[1], digits[2 % len(digits)]
-    page = tabs.open()
-    draw(page, beside([first, second]))
-    ask(page)
-    with page.expect_request(EXPLAIN) as asked:
-        open_inside(page)
-    assert len(strokes_in(asked.value)) == len(first.strokes)
-    tabs_of_digits = page.locator("header + .choices button")
-    assert tabs_of_digits.all_inner_texts() == [
-        f"Digit 1: {first.label}",
-        f"Digit 2: {second.label}",
-    ]
-    with page.expect_request(EXPLAIN) as asked:
-        tabs_of_digits.last.click()
-    page.wait_for_selector(".choices [aria-pressed=true]:text('Digit 2')")
-    assert len(strokes_in(asked.value)) == len(second.strokes)
-    assert page.inner_text(".sums .best b") == str(second.label)
-
-
-def test_it_follows_the_next_answer_and_clear_closes_it(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = opened(tabs, digits[0])
-    other = digits[3 % len(digits)]
-    page.press("#ink", str(other.label))
-    page.locator(f".sums .best b:text-is('{other.label}')").wait_for()
-    page.press("#ink", "Delete")
+    if way != "#clear":  # open already: another digit is asked for
+        page.click("#inside-open")
+        page.wait_for_selector(".sums")
+    held = hold(page, EXPLAIN)
+    with page.expect_request(EXPLAIN):
+        if way == "#clear":
+            page.click("#inside-open")
+        else:
+            choice(page, other_than(digits[0].label)).click()
+    page.click(way)
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(300)
+    assert len(held) == 1
     assert page.is_hidden("#inside")
-    assert page.is_disabled("#inside-open")
+    assert page.get_attribute("#inside-open", "aria-expanded") == "false"
 
 
-def test_closed_before_its_answer_came_it_stays_closed(tabs: Tabs, digits: list[Drawing]) -> None:
+def test_what_was_asked_for_about_an_older_drawing_is_not_shown(
+    tabs: Tabs, digits: list[Drawing]
+) -> None:
     page = tabs.open()
     draw(page, digits[0])
     ask(page)
     held = hold(page, EXPLAIN)
-    page.click("#inside-open")
-    page.wait_for_function("() => document.querySelector('link[href*=inside]')?.sheet")
-    page.press("#ink", "Delete")
+    with page.expect_request(EXPLAIN):
+        page.click("#inside-open")
+    page.focus("#ink")
+    page.keyboard.press(str(other_than(digits[0].label)))
+    wait_for(page, "outdated")
+    wait_for(page, "answer")
     for route in held:
         route.continue_()
-    page.unroute(EXPLAIN)
-    page.press("#ink", str(digits[0].label))
-    wait_for(page, "answer")
-    assert page.is_hidden("#inside")
-    open_inside(page)
+    page.wait_for_timeout(300)
+    assert choice(page, digits[0].label, pressed=True).count() == 0
 
 
-@pytest.mark.parametrize(
-    ("status", "title"), [(500, "The server isn\u2019t well."), (429, "A moment, please.")]
-)
-def test_where_it_is_not_told_it_says_why_and_can_be_asked_again(
-    status: int, title: str, tabs: Tabs, digits: list[Drawing]
+def test_opened_while_the_answer_is_outdated_it_is_of_that_answer(
+    tabs: Tabs, digits: list[Drawing]
 ) -> None:
-    tabs.allow(f"status of {status}")
     page = tabs.open()
     draw(page, digits[0])
     ask(page)
-    page.route(EXPLAIN, lambda route: route.fulfill(status=status, body="{}"))
+    hold(page, PREDICT)
+    page.focus("#ink")
+    page.keyboard.press(str(other_than(digits[0].label)))
+    wait_for(page, "reading")
     page.click("#inside-open")
-    page.get_by_role("button", name="Try again").wait_for()
-    assert title in page.inner_text("#inside")
+    page.wait_for_selector(".sums")
+    assert np.array_equal(pixels(page, LAST_STEP)[..., 3], pixels(page, "#seen")[..., 3])
+
+
+@pytest.mark.parametrize("words", TROUBLES)
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_trouble_is_told_in_words_with_a_retry_that_works(
+    words: str, shown: bool, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    tabs.allow("Failed to load resource")
+    page = tabs.open()
+    digit = digits[0].label
+    if shown:
+        show(page, digits[0])
+        digit = other_than(digit)
+    else:
+        draw(page, digits[0])
+        ask(page)
+    page.route(EXPLAIN, TROUBLES[words])
+    if shown:
+        choice(page, digit).click()
+    else:
+        page.click("#inside-open")
+    page.locator("#inside").get_by_text(words).wait_for()
     assert page.locator("#inside canvas").count() == 0
+    assert message(page)[0] == f"That\u2019s a {digits[0].label}."
     page.unroute(EXPLAIN)
-    page.get_by_role("button", name="Try again").click()
-    page.locator("#inside .sums").wait_for()
+    page.locator("#inside").get_by_role("button", name="Try again").click()
+    wait_for_digit(page, digit)
+    assert page.locator("#inside").get_by_text(words).count() == 0
 
 
-def test_a_module_that_does_not_load_is_told_and_loses_nothing(
+def test_a_trouble_leaves_the_focus_in_the_view(tabs: Tabs, digits: list[Drawing]) -> None:
+    tabs.allow("net::ERR_FAILED")
+    page = tabs.open()
+    show(page, digits[0])
+    page.route(EXPLAIN, lambda route: route.abort())
+    choice(page, other_than(digits[0].label)).focus()
+    page.keyboard.press("Enter")
+    page.locator("#inside").get_by_text("No answer from the server.").wait_for()
+    assert page.evaluate("document.querySelector('#inside').contains(document.activeElement)")
+
+
+def test_too_many_questions_promise_only_when_the_next_is_taken(
     tabs: Tabs, digits: list[Drawing]
 ) -> None:
+    tabs.allow("status of 429")
+    page = tabs.open()
+    draw(page, digits[0])
+    ask(page)
+    page.route(EXPLAIN, lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}))
+    page.click("#inside-open")
+    page.locator("#inside").get_by_text("A moment, please.").wait_for()
+    assert "The next is taken in 1 s." in page.inner_text("#inside")
+
+
+def test_without_a_network_it_says_so(tabs: Tabs, digits: list[Drawing]) -> None:
+    tabs.allow("ERR_INTERNET_DISCONNECTED")
+    page = tabs.open()
+    show(page, digits[0])
+    page.context.set_offline(True)
+    choice(page, other_than(digits[0].label)).click()
+    page.locator("#inside").get_by_text("You\u2019re offline.").wait_for()
+    page.context.set_offline(False)
+    page.locator("#inside").get_by_role("button", name="Try again").click()
+    wait_for_digit(page, other_than(digits[0].label))
+
+
+@pytest.mark.parametrize("part", [MODULE, "**/css/inside.css"])
+def test_a_part_that_does_not_load_is_told_and_the_answer_stays(
+    part: str, tabs: Tabs, digits: list[Drawing]
+) -> None:
     tabs.allow("net::ERR_FAILED")
-    page = tabs.open(url="about:blank")
-    page.add_init_script("delete Navigator.prototype.serviceWorker")  # it asks past the route
-    page.goto(tabs.url)
+    page = without_service_worker(tabs)
     draw(page, digits[0])
     ask(page)
     ink = inked(page, "#ink")
-    page.route("**/js/inside.js", lambda route: route.abort())
+    page.route(part, lambda route: route.abort())
     page.click("#inside-open")
     wait_for(page, "problem")
     assert message(page)[0] == "No answer from the server."
     assert inked(page, "#ink") == ink > 0
+    assert page.locator("#bars .best b").inner_text() == str(digits[0].label)
     assert page.is_hidden("#inside")
-    assert page.inner_text(".bars .best b") == str(digits[0].label)
-    page.unroute("**/js/inside.js")
-    open_inside(page)
-
-
-def test_in_german_it_is_wholly_german(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = opened(tabs, digits[0], url=f"{tabs.url}?lang=de")
-    script = """async () => {
-      const { TEXTS } = await import("./js/texts.js");
-      const words = (texts) => Object.values(texts.inside).flat();
-      const shown = document.querySelector("#inside").textContent;
-      const whole = (text) => !text.includes("{") && shown.includes(text);
-      return [words(TEXTS.en).filter(whole), words(TEXTS.de).filter(whole).length];
-    }"""
-    english, german = page.evaluate(script)
-    assert english == []
-    assert german > 10
-
-
-def test_its_pictures_take_the_colours_of_the_dark(tabs: Tabs, digits: list[Drawing]) -> None:
-    page = opened(tabs, digits[0])
-    canvas = page.locator(".steps canvas").last
-    light = colour(canvas)
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function("() => matchMedia('(prefers-color-scheme: dark)').matches")
-    dark = colour(canvas)
-    assert sum(light) < 300 < 600 < sum(dark)
-
-
-def opened(tabs: Tabs, drawing: Drawing, url: str | None = None) -> "Page":
-    """The page with a drawing that was read, and the view inside."""
-    page = tabs.open(url=url)
-    draw(page, drawing)
-    ask(page)
-    open_inside(page)
-    return page
-
-
-def open_inside(page: "Page") -> None:
-    """Look inside, and wait until everything is there."""
+    page.unroute(part)
     page.click("#inside-open")
-    page.locator("#inside .sums").wait_for()
+    page.wait_for_selector(".sums")
 
 
-def choice(page: "Page", digit: int) -> "Locator":
-    """The button that asks about a digit."""
-    return page.locator(".spoke ~ .choices button").nth(digit)
+def test_clearing_while_it_loads_opens_nothing(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = without_service_worker(tabs)
+    draw(page, digits[0])
+    ask(page)
+    held = hold(page, MODULE)
+    with page.expect_request(MODULE):
+        page.click("#inside-open")
+    page.click("#clear")
+    with page.expect_response("**/css/inside.css"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert page.is_hidden("#inside")
 
 
-def body_of(request: "Request") -> dict[str, object]:
-    """What was asked."""
-    body: dict[str, object] = json.loads(request.post_data or "")
-    return body
+@pytest.mark.parametrize("way", ["address", "switch"])
+def test_in_german_it_is_wholly_german(
+    way: str, tabs: Tabs, digits: list[Drawing], artefacts: Path
+) -> None:
+    page = tabs.open(url=f"{tabs.url}?lang=de" if way == "address" else None)
+    show(page, beside([digits[2], digits[0]]))
+    if way == "switch":
+        page.click("#language")
+    page.get_by_role("heading", name="Im Inneren des Netzes").wait_for()
+    said = page.inner_text("#inside")
+    assert len(english()) > 20
+    assert [piece for piece in english() if piece in said] == []
+    assert "Ziffer 2: " in said
+    page.screenshot(path=artefacts / "inside-german.png", full_page=True)
 
 
-def strokes_in(request: "Request") -> list[object]:
-    """The strokes in what was asked."""
-    strokes = body_of(request)["strokes"]
-    assert isinstance(strokes, list)
-    return strokes
+def test_closing_by_keyboard_brings_the_focus_back(tabs: Tabs, digits: list[Drawing]) -> None:
+    page = tabs.open()
+    show(page, digits[0])
+    page.focus("#inside header button")
+    page.keyboard.press("Enter")
+    assert page.is_hidden("#inside")
+    assert focused(page) == "inside-open"
 
 
-def alpha(canvas: "Locator") -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
-    """How much ink each pixel of a canvas has, [0, 255]."""
-    script = """(canvas) => {
-      const context = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
-      context.drawImage(canvas, 0, 0);
-      const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-      return [canvas.height, canvas.width, ...data.filter((_, i) => i % 4 === 3)];
-    }"""
-    rows, columns, *values = canvas.evaluate(script)
-    return np.array(values, dtype=np.int64).reshape(rows, columns)
+@pytest.mark.parametrize(("scheme", "next_one"), [("light", "dark"), ("dark", "light")])
+def test_its_pictures_have_the_colours_of_the_scheme(
+    scheme: Literal["light", "dark"],
+    next_one: Literal["light", "dark"],
+    tabs: Tabs,
+    digits: list[Drawing],
+    artefacts: Path,
+) -> None:
+    page = tabs.open(scheme=scheme)
+    show(page, digits[0])
+    colours = []
+    for each in (scheme, next_one):
+        page.emulate_media(color_scheme=each, reduced_motion="reduce")
+        count = page.locator("#inside canvas").count()
+        assert count > 7
+        for place in range(count):
+            red = place == 2  # after the steps: the ink that spoke for the digit
+            painted = strongest(pixels(page, f"#inside canvas >> nth={place}"))
+            expected = colour_of(page, "--red" if red else "--ink")
+            assert painted == pytest.approx(expected, abs=3), (each, place)
+        colours.append(colour_of(page, "--ink"))
+        page.screenshot(path=artefacts / f"inside-{each}.png", full_page=True)
+    assert colours[0] != colours[1]
 
 
-def colour(canvas: "Locator") -> list[int]:
-    """The red, green and blue of a canvas's strongest ink."""
-    script = """(canvas) => {
-      const context = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
-      context.drawImage(canvas, 0, 0);
-      const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-      let most = 3;
-      for (let i = 3; i < data.length; i += 4) if (data[i] > data[most]) most = i;
-      return [...data.slice(most - 3, most)];
-    }"""
-    found: list[int] = canvas.evaluate(script)
-    return found
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_ink_that_spoke_for_the_digit_is_red_and_ink_against_it_is_not(
+    scheme: Literal["light", "dark"], tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = tabs.open(scheme=scheme)
+    show(page, digits[0])
+    signs = set()
+    for digit in (other_than(digits[0].label), digits[0].label):
+        told = tell(page, lambda digit=digit: choice(page, digit).click())  # type: ignore[misc]
+        importance = np.array(told["importance"])
+        ink = np.array(told["steps"]["image"]) > 128
+        red = pixels(page, ".spoke > :first-child canvas")
+        blue = pixels(page, ".spoke > :last-child canvas")
+        assert strongest(red) == pytest.approx(colour_of(page, "--red"), abs=3)
+        assert strongest(blue) == pytest.approx(colour_of(page, "--ink"), abs=3)
+        for sign, own, other in ((1, red, blue), (-1, blue, red)):
+            strong = ink & (sign * importance > 0.4 * np.abs(importance).max())
+            assert (own[strong, 3] > 100).all()
+            assert (other[strong, 3] < 30).all()
+            signs |= {sign} if strong.any() else set()
+    assert signs == {1, -1}
+
+
+def without_service_worker(tabs: Tabs) -> "Page":
+    """The page, whose requests no worker makes in its place, out of a test's reach."""
+    page = tabs.open(url="about:blank")
+    page.add_init_script("delete Navigator.prototype.serviceWorker")
+    page.goto(tabs.url)
+    return page

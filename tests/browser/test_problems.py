@@ -42,7 +42,7 @@ def test_too_many_questions_are_told_so_and_the_next_goes_by_itself(
     wait_for(page, "problem")
     assert message(page) == (
         "A moment, please.",
-        "Many questions came at once. The next goes out in 1 s.",
+        "Many questions came at once. The next is taken in 1 s.",
     )
     assert page.is_visible("#retry")
     page.unroute(PREDICT)
