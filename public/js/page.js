@@ -253,15 +253,15 @@ function startPage() {
   }
 
   /** A module that is loaded when it is first needed; null, and said so, where that fails. */
-  function load(path) {
-    const module = import(path).then(async (module) => {
+  async function load(path) {
+    try {
+      const module = await import(path);
       await module.prepare?.();
       return module;
-    });
-    return module.catch(() => {
+    } catch {
       settle("problem", (texts) => texts[navigator.onLine ? "lost" : "offline"], answer);
       return null;
-    });
+    }
   }
 
   /** Say everything in a language. */

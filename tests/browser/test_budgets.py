@@ -20,7 +20,7 @@ from tests.serving import PUBLIC, Site, serving
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
-MOST_BYTES = 76_000  # of all the page's files, before compression; the aim was 60,000
+MOST_BYTES = 77_000  # of all the page's files, before compression; the aim was 60,000
 MOST_AT_FIRST = 62_500  # bytes of those that a visit loads, before compression
 ON_DEMAND = {"css/inside.css", "js/inside.js", "js/correction.js"}  # loaded when opened
 MOST_REQUESTS = 20  # of a first load: a round trip or two over HTTP/2
