@@ -144,7 +144,7 @@ function layersOf(inside, { layers, steps: { image } }) {
   return make('<div class="layers">', ...maps, last);
 }
 
-/** A layer's maps, one of which is chosen, and the image with a frame around what it answers to. */
+/** A layer's maps, one of which is chosen; that lies over the image, what it answers to framed. */
 function explorable(inside, { channels, rows, columns, values, field }, image) {
   const bytes = Uint8Array.from(atob(values), (character) => character.charCodeAt(0));
   // A layer of units has one row of them: each is a map of its own.
@@ -164,6 +164,9 @@ function explorable(inside, { channels, rows, columns, values, field }, image) {
   grid.style.maxInlineSize = `${MAP * across}px`;
   const probe = picture(image, "<rect/>");
   probe.hidden = !field;
+  const heat = make('<canvas class="heat">');
+  probe.firstChild.after(heat);
+  let own = bytes; // the chosen map's
   const label = make(`<label><span></span><input type="range" max="${count - 1}">`);
   const [name, slider] = label.children;
   slider.value = Math.floor(bytes.indexOf(Math.max(...bytes)) / (height * width)); // the strongest
@@ -174,7 +177,8 @@ function explorable(inside, { channels, rows, columns, values, field }, image) {
     const [x, y] = [(chosen % across) * stepX, Math.floor(chosen / across) * stepY];
     place(grid, { x, y });
     if (!field) return;
-    const own = bytes.subarray(chosen * height * width, (chosen + 1) * height * width);
+    own = bytes.subarray(chosen * height * width, (chosen + 1) * height * width);
+    paintHeat();
     const best = own.indexOf(Math.max(...own));
     const side = own[best] > 0 ? field.size : 0; // nothing made it answer
     const corner = (i) => field.offset + field.stride * i;
@@ -182,6 +186,20 @@ function explorable(inside, { channels, rows, columns, values, field }, image) {
     place(probe, { x: corner(column), y: corner(row), width: side, height: side });
   }
 
+  function paintHeat() {
+    const row = (_, y) => [...own.subarray(y * width, (y + 1) * width)];
+    paintPixels(heat, Array.from({ length: height }, row));
+  }
+
+  if (field) {
+    // Each pixel of a map lies over the middle of what it sees.
+    const edge = field.offset + (field.size - field.stride) / 2;
+    const [inset, ...sides] = [edge, field.stride * width, field.stride * height].map(
+      (side) => `${(100 * side) / image.length}%`,
+    );
+    Object.assign(heat.style, { left: inset, top: inset, width: sides[0], height: sides[1] });
+    paints.push(paintHeat);
+  }
   slider.addEventListener("input", choose);
   grid.addEventListener("click", ({ clientX, clientY }) => {
     const box = grid.getBoundingClientRect();
@@ -211,7 +229,7 @@ function part(level, title, words, ...content) {
 }
 
 function button(name, press, isChosen) {
-  const made = make('<button type="button">', name);
+  const made = make("<button>", name);
   if (isChosen !== undefined) made.ariaPressed = isChosen;
   made.addEventListener("click", press);
   return made;

@@ -22,6 +22,7 @@ import { TEXTS, answerText, languageOf, percent, troubleText } from "./texts.js"
 const thanks = (texts) => texts.thanks;
 const GLYPH = 118; // units of the glyphs, from digit to digit
 const NOTHING = Array(10).fill(0); // the bars without an answer
+const ONLINE = 1000; // ms; the network is there a moment after the browser says so
 
 startPage();
 
@@ -83,7 +84,7 @@ function startPage() {
   }
 
   /** Say how a question ended, or that none was asked. */
-  function settle(...[nextState, nextSay, nextAnswer, retry = false]) {
+  function settle(nextState, nextSay, nextAnswer, retry = false) {
     [state, say, answer, mayRetry] = [nextState, nextSay, nextAnswer, retry];
     closeCorrection();
     if (answer === null) closeInside();
@@ -324,7 +325,10 @@ function startPage() {
   }
   addEventListener("keydown", key);
   addEventListener("offline", render);
-  addEventListener("online", () => (mayRetry ? predict() : render()));
+  addEventListener("online", () => {
+    if (state === "problem" && mayRetry) questions.soon(history.now, ONLINE);
+    else render();
+  });
   for (const feature of ["prefers-color-scheme: dark", "forced-colors: active"]) {
     const recolour = () => {
       sheet.repaint();

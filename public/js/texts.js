@@ -76,7 +76,8 @@ const en = {
       "without it the network would be less, or more, sure.",
     why: "Ask about another digit:",
     layers: "Layer by layer",
-    layersMore: "Choose a map: the frame on the image shows where it answers most strongly.",
+    layersMore:
+      "Choose a map: over the image, red is where it answers, the frame what it answers to most.",
     map: "Map {i} of {n}",
     first: "Each map slides a filter of {k}×{k} pixels over the image and marks what fits it.",
     deeper: "Each map looks for an arrangement of the shapes found before, in {k}×{k} pixels.",
@@ -159,7 +160,7 @@ const de = {
       "ohne sie wäre das Netz weniger oder mehr sicher.",
     why: "Nach einer anderen Ziffer fragen:",
     layers: "Schicht für Schicht",
-    layersMore: "Wähle eine Karte: der Rahmen im Bild zeigt, wo sie am stärksten antwortet.",
+    layersMore: "Wähle eine Karte: im Bild ist rot, wo sie antwortet, und im Rahmen, worauf am stärksten.",
     map: "Karte {i} von {n}",
     first: "Jede Karte schiebt einen Filter von {k}×{k} Pixeln über das Bild und zeigt, was passt.",
     deeper: "Jede Karte sucht eine Anordnung der Formen davor, in {k}×{k} Pixeln.",

@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Request, Route
 
 PREDICT = "**/api/predict"
+QUICK = 48.0  # CSS px between two events at most: each takes a frame, most of the time of a test
 
 
 def draw(page: "Page", drawing: Drawing) -> None:
-    """Draw with the mouse, in the middle of the sheet."""
+    """Draw with the mouse, in the middle of the sheet, quickly."""
     to_sheet(page)
-    with_mouse(page, placed(drawing, sheet_box(page)))
+    with_mouse(page, placed(drawing, sheet_box(page), step=QUICK))
 
 
 def to_sheet(page: "Page") -> None:
@@ -26,6 +27,18 @@ def ask(page: "Page") -> None:
     """Press Predict and wait for the answer to be shown."""
     page.click("#predict")
     wait_for(page, "answer")
+
+
+def open_inside(page: "Page") -> None:
+    """Look inside, and wait until everything is there."""
+    page.click("#inside-open")
+    page.locator("#inside .sums").wait_for()
+
+
+def open_correction(page: "Page") -> None:
+    """Say that it was misread."""
+    page.click("#wrong")
+    page.wait_for_selector("#label:focus")
 
 
 def wait_for(page: "Page", state: str) -> None:

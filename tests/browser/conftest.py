@@ -3,6 +3,7 @@
 NUMDRAW_ARTEFACTS names the folder for the screenshots; without it they go to tests/artefacts/.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -110,11 +111,17 @@ def site() -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def teachable() -> Iterator[Site]:
     """A server that takes corrections."""
-    with tempfile.TemporaryDirectory(prefix="numdraw-") as folder:
-        kept = Path(folder) / "kept"
-        command: list[str | Path] = [sys.executable, "-m", "numdraw.serve", "--corrections", kept]
-        with serving(app=[*command, "--socket"]) as site:
-            yield site
+    with (
+        tempfile.TemporaryDirectory(prefix="numdraw-") as folder,
+        serving_teachable(Path(folder) / "kept") as site,
+    ):
+        yield site
+
+
+def serving_teachable(kept: Path) -> contextlib.AbstractContextManager[Site]:
+    """A server that keeps corrections in the folder, for a block."""
+    command: list[str | Path] = [sys.executable, "-m", "numdraw.serve", "--corrections", kept]
+    return serving(app=[*command, "--socket"])
 
 
 @pytest.fixture(scope="session")

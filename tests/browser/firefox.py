@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from tests.browser.pens import Box, Points
+from tests.serving import started
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -181,21 +182,9 @@ def _running(scheme: Literal["light", "dark"]) -> Iterator[str]:
         prefs["ui.prefersReducedMotion"] = 1
         lines = [f"user_pref({json.dumps(pref)}, {value});\n" for pref, value in prefs.items()]
         (profile / "user.js").write_text("".join(lines))
-        process = subprocess.Popen(
-            [FIREFOX, "--headless", "--no-remote", "--profile", name, "--remote-debugging-port=0"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
+        options = ["--headless", "--no-remote", "--profile", name, "--remote-debugging-port=0"]
+        with started([FIREFOX, *options], profile / "firefox") as process:
             yield _address(profile, process)
-        finally:
-            process.terminate()
-            try:
-                process.wait(SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _address(profile: Path, process: "subprocess.Popen[bytes]") -> str:

@@ -44,6 +44,7 @@ ONE = [[50, 0], [48, 50], [46, 100]]
 THREE = [[15, 12], [45, 0], [72, 12], [70, 35], [42, 48], [72, 60], [78, 82], [48, 100], [12, 88]]
 SEVEN = [[10, 4], [80, 0], [62, 38], [48, 70], [38, 100]]
 ZERO = [[50, 0], [28, 12], [16, 40], [18, 72], [34, 96], [56, 99], [76, 82], [84, 50], [52, 0]]
+TWO = Drawing(0, [[[0, 0], [100, 0]], [[0, 60], [100, 60]]])  # lines
 HOUSE = Drawing(0, [[[0, 40], [20, 0], [40, 40], [40, 90], [0, 90], [0, 40], [40, 40]]])  # no digit
 BUILT_IN = [Drawing(0, [ZERO]), Drawing(1, [ONE]), Drawing(3, [THREE]), Drawing(7, [SEVEN])]
 
@@ -57,17 +58,17 @@ def sheet_box(page: "Page") -> Box:
     return Box(*page.evaluate(script))
 
 
-def placed(drawing: Drawing, box: Box, share: float = 0.7) -> list[Points]:
+def placed(drawing: Drawing, box: Box, share: float = 0.7, step: float = STEP) -> list[Points]:
     """The strokes in CSS px, in the middle of the box, their longer side that share of its side.
 
-    Points that lie far apart get more between them, as a hand's events would.
+    Points further apart than the step, in CSS px, get more between them, as a hand's events would.
     """
     strokes = [np.array(stroke, dtype=float) for stroke in drawing.strokes]
     low = np.vstack(strokes).min(axis=0)
     high = np.vstack(strokes).max(axis=0)
     scale = share * min(box.width, box.height) / max(high - low)
     middle = np.array([box.left + box.width / 2, box.top + box.height / 2])
-    return [filled((stroke - (low + high) / 2) * scale + middle, STEP) for stroke in strokes]
+    return [filled((stroke - (low + high) / 2) * scale + middle, step) for stroke in strokes]
 
 
 def beside(drawings: Sequence[Drawing]) -> Drawing:

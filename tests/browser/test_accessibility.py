@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.browser.acts import begin_stroke, draw, hold, wait_for
+from tests.browser.acts import begin_stroke, draw, hold, open_correction, open_inside, wait_for
 from tests.browser.axe import CONTRAST, report, violations
 from tests.browser.conftest import Tabs
 from tests.browser.pens import HOUSE, Drawing, beside
@@ -54,15 +54,13 @@ def test_every_state_is_accessible(
 
     draw_and_ask(page, beside([digits[2 % len(digits)], digits[1], digits[0]]))
     keep("answer-number")
-    page.click("#inside-open")
-    page.locator("#inside .sums").wait_for()
+    open_inside(page)
     keep("answer-inside")
     page.click("#clear")
 
     draw_and_ask(page, HOUSE)
     keep("answer-no-digit")
-    page.click("#wrong")
-    page.wait_for_selector("#label:focus")
+    open_correction(page)
     keep("answer-correction")
     page.get_by_text("It was no digit").click()
     page.get_by_text("Thank you.").wait_for()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser.acts import ask, draw
 from tests.browser.conftest import Tabs
-from tests.browser.pens import Drawing, placed, sheet_box, with_mouse
+from tests.browser.pens import Drawing
 from tests.serving import PUBLIC, Site, serving
 
 if TYPE_CHECKING:
@@ -88,10 +89,8 @@ def test_nothing_jumps_while_loading_drawing_and_answering(
 ) -> None:
     page = tabs.open(viewport=SIZES[size])
     for drawing in digits[:2]:
-        page.evaluate("scrollTo(0, 0)")
-        with_mouse(page, placed(drawing, sheet_box(page)))
-        page.click("#predict")
-        page.wait_for_selector("main[data-state=answer]")
+        draw(page, drawing)
+        ask(page)
     assert jumps(page) == []
     page.evaluate("document.body.style.paddingTop = '40px'")
     assert jumps(page) != []  # it would have been seen

@@ -1,17 +1,20 @@
 """ "No, it was ...": only where the server keeps corrections, and with a word of what it keeps."""
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import draw, message, state_of, wait_for
-from tests.browser.conftest import Tabs
+from tests.browser.acts import draw, message, open_correction, state_of, wait_for
+from tests.browser.conftest import Tabs, serving_teachable
 from tests.browser.pens import Drawing
-from tests.serving import Site, serving
+from tests.serving import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 @pytest.fixture
@@ -22,8 +25,7 @@ def kept() -> Iterator[Path]:
 
 @pytest.fixture
 def teachable(kept: Path) -> Iterator[Site]:
-    command: list[str | Path] = [sys.executable, "-m", "numdraw.serve", "--corrections", kept]
-    with serving(app=[*command, "--socket"]) as site:
+    with serving_teachable(kept) as site:
         yield site
 
 
@@ -50,8 +52,7 @@ def test_a_correction_is_kept_and_thanked_for(
     wait_for(page, "answer")
     assert page.inner_text("#foot").endswith("It is kept only if you correct it.")
     assert not any("correction.js" in url for url in asked)
-    page.click("#wrong")
-    page.wait_for_selector("#label:focus")
+    open_correction(page)
     assert "today\u2019s date. Nothing else." in page.inner_text("#correction")
     page.screenshot(path=artefacts / "correction.png", full_page=True)
     page.keyboard.type("42")
@@ -68,9 +69,7 @@ def test_a_correction_is_kept_and_thanked_for(
 def test_no_digit_is_a_correction_too(
     teachable: Site, kept: Path, tabs: Tabs, digits: list[Drawing]
 ) -> None:
-    page = tabs.open(url=teachable.url)
-    draw(page, digits[0])
-    wait_for(page, "answer")
+    page = opened(tabs, teachable, digits[0])
     page.click("#wrong")
     page.get_by_text("It was no digit").click()
     page.get_by_text("Thank you.").wait_for()
@@ -80,9 +79,7 @@ def test_no_digit_is_a_correction_too(
 def test_what_is_no_number_is_not_sent(
     teachable: Site, kept: Path, tabs: Tabs, digits: list[Drawing]
 ) -> None:
-    page = tabs.open(url=teachable.url)
-    draw(page, digits[0])
-    wait_for(page, "answer")
+    page = opened(tabs, teachable, digits[0])
     page.click("#wrong")
     for label in ("", "seven", "1" * 21):
         page.fill("#label", label)
@@ -97,9 +94,7 @@ def test_a_server_that_can_keep_no_more_is_told_so(
     teachable: Site, tabs: Tabs, digits: list[Drawing]
 ) -> None:
     tabs.allow("status of 507")
-    page = tabs.open(url=teachable.url)
-    draw(page, digits[0])
-    wait_for(page, "answer")
+    page = opened(tabs, teachable, digits[0])
     page.route("**/api/corrections", lambda route: route.fulfill(status=507, body="{}"))
     page.click("#wrong")
     page.fill("#label", "7")
@@ -107,3 +102,11 @@ def test_a_server_that_can_keep_no_more_is_told_so(
     wait_for(page, "problem")
     assert message(page)[0] == "The server isn\u2019t well."
     assert state_of(page) == "problem"
+
+
+def opened(tabs: Tabs, site: Site, drawing: Drawing) -> "Page":
+    """The site's page with a drawing that was read."""
+    page = tabs.open(url=site.url)
+    draw(page, drawing)
+    wait_for(page, "answer")
+    return page

@@ -1,18 +1,26 @@
 """Undo, redo, the eraser and Clear, by button and by key."""
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import PREDICT, ask, begin_stroke, draw, inked, message, state_of, wait_for
+from tests.browser.acts import (
+    PREDICT,
+    ask,
+    begin_stroke,
+    draw,
+    inked,
+    message,
+    state_of,
+    strokes_of,
+    wait_for,
+)
 from tests.browser.conftest import Tabs
-from tests.browser.pens import Drawing
+from tests.browser.pens import TWO, Drawing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-TWO = Drawing(0, [[[0, 0], [100, 0]], [[0, 60], [100, 60]]])
 WAYS = {
     "undo": ["Control+z", "Meta+z"],
     "redo": ["Control+Shift+Z", "Control+y"],
@@ -34,7 +42,7 @@ def strokes_asked_about(page: "Page") -> int:
     """How many strokes the next question has."""
     with page.expect_request(PREDICT) as asked:
         pass
-    return len(json.loads(asked.value.post_data or "")["strokes"])
+    return len(strokes_of(asked.value))
 
 
 @pytest.mark.parametrize(("name", "key"), PRESSES)

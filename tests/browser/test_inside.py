@@ -1,5 +1,6 @@
 """See inside: the steps of a drawing, the ink that spoke and every layer, told when asked for."""
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.browser.acts import PREDICT, ask, draw, hold, inked, message, wait_for
+from tests.browser.acts import PREDICT, ask, draw, hold, inked, message, open_inside, wait_for
 from tests.browser.conftest import Tabs
 from tests.browser.pens import Drawing, beside, placed, sheet_box, with_mouse
 from tests.serving import PUBLIC
@@ -35,8 +36,7 @@ def show(page: "Page", drawing: Drawing) -> None:
     """Draw, wait for the answer, and see inside."""
     draw(page, drawing)
     ask(page)
-    page.click("#inside-open")
-    page.wait_for_selector(".sums")
+    open_inside(page)
 
 
 def tell(page: "Page", press: Callable[[], None]) -> Any:
@@ -72,10 +72,11 @@ def pixels(page: "Page", selector: str) -> NDArray[np.int64]:
       });
       context.drawImage(canvas, 0, 0);
       const { data } = context.getImageData(0, 0, width, height);
-      done([height, width, [...data]]);
+      // A character a byte: a list of numbers takes a second to come over.
+      done([height, width, Array.from(data, (byte) => String.fromCharCode(byte)).join("")]);
     }))"""
     height, width, data = page.eval_on_selector(selector, script)
-    return np.array(data).reshape(height, width, 4)
+    return np.frombuffer(data.encode("latin-1"), np.uint8).reshape(height, width, 4).astype(int)
 
 
 def colour_of(page: "Page", name: str) -> list[int]:
@@ -124,8 +125,7 @@ def test_nothing_of_it_is_requested_before_it_is_opened(tabs: Tabs, digits: list
     ask(page)
     assert "api/predict" in asked
     assert asked & PARTS == set()
-    page.click("#inside-open")
-    page.wait_for_selector(".sums")
+    open_inside(page)
     assert asked >= PARTS
 
 
@@ -224,10 +224,10 @@ def test_the_frame_on_the_image_is_where_the_map_answers_most(
     page = tabs.open()
     show(page, digits[0])
     slider = page.locator(".maps input").first
+    maps = pixels(page, ".maps > .picture canvas")[..., 3]
     places = set()
     for chosen in range(int(slider.get_attribute("max") or "0") + 1):
         slider.fill(str(chosen))
-        maps = pixels(page, ".maps > .picture canvas")[..., 3]
         left, top, _, _ = frame(page, ".maps > .picture") * [*maps.shape[::-1], *maps.shape[::-1]]
         answers = maps[round(top) : round(top) + 28, round(left) : round(left) + 28]
         row, column = np.unravel_index(answers.argmax(), answers.shape)
@@ -237,6 +237,32 @@ def test_the_frame_on_the_image_is_where_the_map_answers_most(
         assert (box[:2] + box[2:]) / 2 == pytest.approx([column + 0.5, row + 0.5], abs=1)
         places.add((int(row), int(column)))
     assert len(places) > 2
+
+
+def test_the_chosen_map_is_laid_over_the_image_each_pixel_on_the_middle_of_what_it_sees(
+    tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = tabs.open()
+    draw(page, digits[0])
+    ask(page)
+    layers = tell(page, lambda: page.click("#inside-open"))["layers"][:-1]
+    for place, layer in enumerate(layers):
+        shape = [layer[name] for name in ("channels", "rows", "columns")]
+        maps = np.frombuffer(base64.b64decode(layer["values"]), np.uint8).reshape(shape)
+        probe = page.locator(".probe").nth(place)
+        chosen = int(probe.locator("input").input_value())
+        heat = pixels(page, f".heat >> nth={place}")[..., 3]
+        assert np.array_equal(heat, maps[chosen])
+        script = """(probe) => [".picture", ".heat", "rect"].map((selector) => {
+          const box = probe.querySelector(selector).getBoundingClientRect();
+          return [box.left, box.top, box.width, box.height];
+        })"""
+        image, over, framed = np.array(probe.evaluate(script))
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+        middle = over[:2] + np.array([column + 0.5, row + 0.5]) * over[2:] / heat.shape[::-1]
+        assert middle == pytest.approx(framed[:2] + framed[2:] / 2, abs=1)  # CSS px
+        pixel = layer["field"]["stride"] * image[2] / 28
+        assert over[2:] == pytest.approx(np.array(heat.shape[::-1]) * pixel, abs=1)
 
 
 def test_the_strongest_map_is_shown_first(tabs: Tabs, digits: list[Drawing]) -> None:
@@ -288,8 +314,7 @@ def test_drawing_on_is_followed(tabs: Tabs, digits: list[Drawing]) -> None:
     halves = [replace(box, left=box.left + i * box.width / 2, width=box.width / 2) for i in (0, 1)]
     with_mouse(page, placed(digits[2], halves[0]))
     ask(page)
-    page.click("#inside-open")
-    page.wait_for_selector(".sums")
+    open_inside(page)
     page.evaluate("scrollTo(0, 0)")
     with_mouse(page, placed(digits[0], halves[1]))
     page.get_by_role("button", name=f"Digit 2: {digits[0].label}").wait_for()
@@ -332,8 +357,7 @@ def test_what_was_closed_while_it_was_asked_for_opens_no_more(
     draw(page, digits[0])
     ask(page)
     if way != "#clear":  # open already: another digit is asked for
-        page.click("#inside-open")
-        page.wait_for_selector(".sums")
+        open_inside(page)
     held = hold(page, EXPLAIN)
     with page.expect_request(EXPLAIN):
         if way == "#clear":
@@ -378,8 +402,7 @@ def test_opened_while_the_answer_is_outdated_it_is_of_that_answer(
     page.focus("#ink")
     page.keyboard.press(str(other_than(digits[0].label)))
     wait_for(page, "reading")
-    page.click("#inside-open")
-    page.wait_for_selector(".sums")
+    open_inside(page)
     assert np.array_equal(pixels(page, LAST_STEP)[..., 3], pixels(page, "#seen")[..., 3])
 
 
@@ -464,8 +487,7 @@ def test_a_part_that_does_not_load_is_told_and_the_answer_stays(
     assert page.locator("#bars .best b").inner_text() == str(digits[0].label)
     assert page.is_hidden("#inside")
     page.unroute(part)
-    page.click("#inside-open")
-    page.wait_for_selector(".sums")
+    open_inside(page)
 
 
 def test_clearing_while_it_loads_opens_nothing(tabs: Tabs, digits: list[Drawing]) -> None:
@@ -523,9 +545,10 @@ def test_its_pictures_have_the_colours_of_the_scheme(
         count = page.locator("#inside canvas").count()
         assert count > 7
         for place in range(count):
-            red = place == 2  # after the steps: the ink that spoke for the digit
+            canvas = page.locator("#inside canvas").nth(place)
+            is_red = canvas.evaluate("(c) => c.matches('.heat, .spoke > :first-child canvas')")
             painted = strongest(pixels(page, f"#inside canvas >> nth={place}"))
-            expected = colour_of(page, "--red" if red else "--ink")
+            expected = colour_of(page, "--red" if is_red else "--ink")
             assert painted == pytest.approx(expected, abs=3), (each, place)
         colours.append(colour_of(page, "--ink"))
         page.screenshot(path=artefacts / f"inside-{each}.png", full_page=True)

@@ -22,6 +22,8 @@ from tests.browser.acts import (
     draw,
     hold,
     message,
+    open_correction,
+    open_inside,
     state_of,
     wait_for,
 )
@@ -283,18 +285,6 @@ def draw_anew(page: "Page", drawing: Drawing) -> None:
     page.press("#ink", "Delete")  # not in the field of a correction
     draw(page, drawing)
     wait_for(page, "answer")
-
-
-def open_inside(page: "Page") -> None:
-    """Look inside, and wait until everything is there."""
-    page.click("#inside-open")
-    page.locator("#inside .sums").wait_for()
-
-
-def open_correction(page: "Page") -> None:
-    """Say that it was misread."""
-    page.click("#wrong")
-    page.wait_for_selector("#label:focus")
 
 
 def make_unsure(route: "Route") -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.acts import PREDICT, ask, draw, inked, message, state_of, wait_for
+from tests.browser.acts import PREDICT, ask, draw, inked, message, open_inside, state_of, wait_for
 from tests.browser.conftest import Tabs
 from tests.browser.pens import Drawing
 from tests.serving import PUBLIC, Site, serving
@@ -211,8 +211,7 @@ def test_only_the_pages_own_files_are_kept(tabs: Tabs, digits: list[Drawing]) ->
     page.goto(f"{tabs.url}?lang=en")
     draw(page, digits[0])
     ask(page)
-    page.click("#inside-open")
-    page.wait_for_selector("#inside:not([hidden])")
+    open_inside(page)
     for path in ("api/model", "api/openapi.json", "health/ready"):
         asked = "async (url) => (await fetch(url, { signal: AbortSignal.timeout(5000) })).status"
         assert page.evaluate(asked, f"{tabs.url}{path}") == 200
@@ -238,8 +237,7 @@ def test_nothing_but_the_pages_files_is_stored_whatever_is_done(
     draw(page, digits[0])
     ask(page)
     page.click("#language")
-    page.click("#inside-open")
-    page.wait_for_selector("#inside:not([hidden])")
+    open_inside(page)
     page.click("#clear")
     go_offline(tabs, page)
     draw(page, digits[0])
@@ -297,8 +295,7 @@ def test_under_a_path_everything_is_under_it(tabs: Tabs, digits: list[Drawing]) 
         draw(page, digits[0])
         ask(page)
         assert str(digits[0].label) in message(page)[0]
-        page.click("#inside-open")
-        page.wait_for_selector("#inside:not([hidden])")
+        open_inside(page)
         assert len(addresses) > 15
         assert [each for each in addresses if not each.startswith(url)] == []
         assert sorted(kept(page)) == sorted(address(url, file) for file in kept_files())
@@ -354,8 +351,8 @@ def go_offline(tabs: Tabs, page: "Page") -> None:
 
 def go_online(page: "Page") -> None:
     """Give the network back."""
-    _tell_network(page, offline=False)
     page.context.set_offline(False)
+    _tell_network(page, offline=False)
 
 
 def _tell_network(page: "Page", *, offline: bool) -> None:

@@ -1,10 +1,8 @@
 """What the page does with a drawing: it is read while it grows, and the answer is shown."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from tests.browser.acts import (
@@ -19,16 +17,15 @@ from tests.browser.acts import (
     message,
     opacity,
     state_of,
+    strokes_of,
     wait_for,
 )
 from tests.browser.conftest import Tabs
-from tests.browser.pens import PENS, Drawing, placed, sheet_box
+from tests.browser.pens import HOUSE, PENS, Drawing, beside, placed, sheet_box
 from tests.serving import PUBLIC
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-HOUSE = Drawing(0, [[(0, 40), (20, 0), (40, 40), (40, 90), (0, 90), (0, 40), (40, 40)]])
 
 
 def test_the_page_has_a_strict_policy_and_asks_no_other_host(
@@ -74,7 +71,7 @@ def test_a_drawing_of_several_strokes_is_asked_about_once(tabs: Tabs) -> None:
     cross = [[[0, 0], [0, 50], [0, 100]], [[-50, 50], [50, 50]], [[-40, 90], [40, 90]]]
     draw(page, Drawing(0, cross))
     wait_for(page, "reading")
-    assert [len(json.loads(route.request.post_data or "")["strokes"]) for route in asked] == [3]
+    assert [len(strokes_of(route.request)) for route in asked] == [3]
 
 
 def test_the_answer_to_an_older_drawing_is_dropped(tabs: Tabs, digits: list[Drawing]) -> None:
@@ -132,14 +129,8 @@ def test_a_number_is_shown_with_a_box_around_each_digit(
     tabs: Tabs, digits: list[Drawing], artefacts: Path
 ) -> None:
     page = tabs.open()
-    strokes: list[Any] = []
     chosen = [digits[place] for place in (2, 0, 5)]
-    for place, digit in enumerate(chosen):
-        points = np.concatenate([np.array(stroke, float) for stroke in digit.strokes])
-        low, size = points.min(axis=0), float(np.ptp(points, axis=0).max())
-        shift = [1.2 * place, 0.0]
-        strokes += [((np.array(s, float) - low) / size + shift).tolist() for s in digit.strokes]
-    draw(page, Drawing(0, strokes))
+    draw(page, beside(chosen))
     ask(page)
     labels = [str(digit.label) for digit in chosen]
     assert "".join(labels) in message(page)[0]
@@ -167,9 +158,7 @@ def test_what_is_no_digit_is_told_so_with_the_best_guess_small(tabs: Tabs, artef
     assert page.locator(".mark path").count() == 2
     sizes = page.eval_on_selector_all(
         ".mark path",
-        "(paths) => paths.map(heightOf)".replace(
-            "heightOf", "(path) => path.getBoundingClientRect().height"
-        ),
+        "(paths) => paths.map((path) => path.getBoundingClientRect().height)",
     )
     assert sizes[1] < 0.5 * sizes[0]
     assert inked(page, "#over") == 0  # no box
@@ -253,10 +242,9 @@ def test_a_long_scribble_is_simplified_and_sent(tabs: Tabs) -> None:
     with page.expect_request(PREDICT) as asked:
         page.mouse.up()
     wait_for(page, "answer")
-    body = asked.value.post_data or ""
-    [stroke] = json.loads(body)["strokes"]
+    [stroke] = strokes_of(asked.value)
     assert 500 < len(stroke) <= 2000
-    assert len(body) < 64 * 1024
+    assert len(asked.value.post_data or "") < 64 * 1024
 
 
 def test_the_answer_is_announced(tabs: Tabs, digits: list[Drawing]) -> None:

@@ -24,7 +24,7 @@ from tests.browser.acts import (
 from tests.browser.conftest import Tabs
 from tests.browser.pens import (
     SHEET,
-    Drawing,
+    TWO,
     farthest,
     placed,
     sheet_box,
@@ -40,7 +40,6 @@ PHONE = (390, 844)
 LANDSCAPE = (844, 390)
 PEN = 18  # canvas px, the width of a line
 NEAR = 1.5  # canvas px: two drawings of one stroke
-TWO = Drawing(0, [[[0, 0], [100, 0]], [[0, 60], [100, 60]]])
 
 Place = tuple[float, float]  # CSS px from the sheet's corner
 

@@ -3,11 +3,10 @@
 import os
 from typing import Any
 
-import numpy as np
-
 from benchmarks.parts.served.variables import UNREAD
 from numdraw import Predictor
-from numdraw.predictor import NumberPrediction, Prediction
+from numdraw._answers import read_number
+from numdraw.predictor import NumberPrediction
 
 ONE = [[[0, 0], [0, 9]]]
 
@@ -20,21 +19,7 @@ def answer(prediction: NumberPrediction, version: str, *, image: bool) -> dict[s
         version: the model's.
         image: with what the network saw.
     """
-    whole = prediction.whole
-    digits = [{**_read(digit), "box": list(digit.box)} for digit in prediction.digits]
-    body = {
-        **_read(whole),
-        "probabilities": whole.probabilities.tolist(),
-        "number": prediction.number,
-        "number_confidence": prediction.confidence,
-        "digits": digits,
-        "model": version,
-    }
-    if image:
-        body["image"] = _pixels(whole)
-        for told, digit in zip(digits, prediction.digits, strict=True):
-            told["image"] = _pixels(digit)
-    return body
+    return {**read_number(prediction, with_images=image), "model": version}
 
 
 def maybe_unread(predictor: Predictor) -> Predictor:
@@ -46,16 +31,3 @@ def maybe_unread(predictor: Predictor) -> Predictor:
         always = predictor.predict_number(ONE)
         predictor.predict_number = lambda drawing: always  # type: ignore[method-assign]
     return predictor
-
-
-def _read(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "digit": prediction.digit,
-        "confidence": prediction.confidence,
-        "is_digit": prediction.is_digit,
-    }
-
-
-def _pixels(prediction: Prediction) -> list[list[int]]:
-    rows: list[list[int]] = np.rint(prediction.image * 255).astype(int).tolist()
-    return rows
