@@ -186,20 +186,15 @@ function explorable(inside, { channels, rows, columns, values, field }, image) {
     place(probe, { x: corner(column), y: corner(row), width: side, height: side });
   }
 
+  /** The chosen map over the image, each of its pixels on the middle of what it sees. */
   function paintHeat() {
-    const row = (_, y) => [...own.subarray(y * width, (y + 1) * width)];
-    paintPixels(heat, Array.from({ length: height }, row));
+    const { size, stride, offset } = field;
+    const cell = (at) => Math.floor((at - offset - (size - stride) / 2) / stride);
+    const line = (y) => (y < 0 ? [] : own.subarray(y * width, (y + 1) * width));
+    paintPixels(heat, image.map((row, y) => row.map((_, x) => line(cell(y))[cell(x)] ?? 0)));
   }
 
-  if (field) {
-    // Each pixel of a map lies over the middle of what it sees.
-    const edge = field.offset + (field.size - field.stride) / 2;
-    const [inset, ...sides] = [edge, field.stride * width, field.stride * height].map(
-      (side) => `${(100 * side) / image.length}%`,
-    );
-    Object.assign(heat.style, { left: inset, top: inset, width: sides[0], height: sides[1] });
-    paints.push(paintHeat);
-  }
+  if (field) paints.push(paintHeat);
   slider.addEventListener("input", choose);
   grid.addEventListener("click", ({ clientX, clientY }) => {
     const box = grid.getBoundingClientRect();

@@ -167,6 +167,7 @@ function startPage() {
 
   function outdate() {
     state = say === start ? "drawing" : "outdated";
+    closeCorrection();
     render();
   }
 
@@ -242,9 +243,14 @@ function startPage() {
     if (module === null || state !== "answer") return;
     find("#wrong").ariaExpanded = true;
     module.openCorrection(correction, urlOf("api/corrections"), texts, history.now, (outcome) => {
-      if (outcome.kind === "answer") settle("answer", thanks, answer);
-      else settle("problem", (texts) => troubleText(texts, outcome), answer);
-      ink.focus({ preventScroll: true });
+      if (outcome.kind === "answer") {
+        settle("answer", thanks, answer);
+        ink.focus({ preventScroll: true });
+        return;
+      }
+      // The form stays, and what is in it.
+      [state, say, mayRetry] = ["problem", (texts) => troubleText(texts, outcome), false];
+      render();
     });
   }
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.browser.acts import begin_stroke, draw, hold, open_correction, open_inside, wait_for
+from tests.browser.acts import (
+    begin_stroke,
+    draw,
+    hold,
+    inked,
+    open_correction,
+    open_inside,
+    wait_for,
+)
 from tests.browser.axe import CONTRAST, report, violations
 from tests.browser.conftest import Tabs
 from tests.browser.pens import HOUSE, Drawing, beside
@@ -75,6 +83,30 @@ def test_every_state_is_accessible(
     wait_for(page, "problem")
     keep("problem")
     assert {state: lines for state, lines in against.items() if lines} == {}
+
+
+@pytest.mark.parametrize("wish", ["contrast", "forced_colors"])
+def test_with_high_contrast_it_is_accessible_too(
+    wish: Literal["contrast", "forced_colors"],
+    tabs: Tabs,
+    teachable: Site,
+    digits: list[Drawing],
+    artefacts: Path,
+) -> None:
+    page = tabs.open(url=teachable.url)
+    if wish == "contrast":
+        page.emulate_media(contrast="more", reduced_motion="reduce")
+    else:
+        page.emulate_media(forced_colors="active", reduced_motion="reduce")
+    against = {"empty": violations(page)}
+    draw_and_ask(page, digits[0])
+    open_correction(page)
+    open_inside(page)
+    against["answer"] = violations(page)
+    assert inked(page, "#ink") > 1000
+    assert inked(page, "#seen") > 20
+    page.screenshot(path=artefacts / f"high-{wish}.png", full_page=True)
+    assert against == {"empty": [], "answer": []}
 
 
 def test_faults_are_found(tabs: Tabs) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import draw, message, open_correction, state_of, wait_for
+from tests.browser.acts import begin_stroke, draw, message, open_correction, wait_for
 from tests.browser.conftest import Tabs, serving_teachable
 from tests.browser.pens import Drawing
 from tests.serving import Site
@@ -90,18 +90,38 @@ def test_what_is_no_number_is_not_sent(
     assert page.is_hidden("#correction")
 
 
-def test_a_server_that_can_keep_no_more_is_told_so(
-    teachable: Site, tabs: Tabs, digits: list[Drawing]
+@pytest.mark.parametrize(
+    ("status", "title"), [(507, "The server isn\u2019t well."), (429, "A moment, please.")]
+)
+def test_a_correction_that_is_not_kept_can_be_sent_again(
+    status: int,
+    title: str,
+    teachable: Site,
+    kept: Path,
+    tabs: Tabs,
+    digits: list[Drawing],
 ) -> None:
-    tabs.allow("status of 507")
+    tabs.allow(f"status of {status}")
     page = opened(tabs, teachable, digits[0])
-    page.route("**/api/corrections", lambda route: route.fulfill(status=507, body="{}"))
-    page.click("#wrong")
-    page.fill("#label", "7")
+    page.route("**/api/corrections", lambda route: route.fulfill(status=status, body="{}"))
+    open_correction(page)
+    page.keyboard.type("7")
     page.keyboard.press("Enter")
     wait_for(page, "problem")
-    assert message(page)[0] == "The server isn\u2019t well."
-    assert state_of(page) == "problem"
+    assert message(page)[0] == title
+    page.unroute("**/api/corrections")
+    page.keyboard.press("Enter")
+    page.get_by_text("Thank you.").wait_for()
+    assert [line["label"] for line in lines(kept)] == ["7"]
+
+
+def test_drawing_on_ends_a_correction_which_would_be_of_the_older_drawing(
+    teachable: Site, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = opened(tabs, teachable, digits[0])
+    open_correction(page)
+    begin_stroke(page)
+    assert page.is_hidden("#correction")
 
 
 def opened(tabs: Tabs, site: Site, drawing: Drawing) -> "Page":

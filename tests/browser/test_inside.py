@@ -252,17 +252,18 @@ def test_the_chosen_map_is_laid_over_the_image_each_pixel_on_the_middle_of_what_
         probe = page.locator(".probe").nth(place)
         chosen = int(probe.locator("input").input_value())
         heat = pixels(page, f".heat >> nth={place}")[..., 3]
-        assert np.array_equal(heat, maps[chosen])
-        script = """(probe) => [".picture", ".heat", "rect"].map((selector) => {
-          const box = probe.querySelector(selector).getBoundingClientRect();
-          return [box.left, box.top, box.width, box.height];
-        })"""
-        image, over, framed = np.array(probe.evaluate(script))
-        row, column = np.unravel_index(heat.argmax(), heat.shape)
-        middle = over[:2] + np.array([column + 0.5, row + 0.5]) * over[2:] / heat.shape[::-1]
-        assert middle == pytest.approx(framed[:2] + framed[2:] / 2, abs=1)  # CSS px
-        pixel = layer["field"]["stride"] * image[2] / 28
-        assert over[2:] == pytest.approx(np.array(heat.shape[::-1]) * pixel, abs=1)
+        assert heat.shape == (28, 28)
+        field = layer["field"]
+        seen = 0
+        for (row, column), answer in np.ndenumerate(maps[chosen]):
+            y, x = (
+                field["offset"] + field["stride"] * at + field["size"] // 2 for at in (row, column)
+            )
+            if y < 28 and x < 28:
+                assert heat[y, x] == answer
+                seen += 1
+        assert seen > 0.5 * maps[chosen].size
+        assert heat.any()
 
 
 def test_the_strongest_map_is_shown_first(tabs: Tabs, digits: list[Drawing]) -> None:
