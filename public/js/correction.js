@@ -16,8 +16,12 @@ export function openCorrection(container, url, { page }, strokes, onOutcome) {
   container.hidden = false;
   const form = /** @type {HTMLFormElement} */ (container.firstChild);
   const [input, , nothing] = /** @type {any} */ (form.elements);
+  let isSending = false;
   const send = async (label) => {
+    if (isSending) return; // a second press would store it twice
+    isSending = true;
     onOutcome(await ask(url, { strokes: toSend(strokes), label }, (body) => body?.stored === true));
+    isSending = false;
   };
   nothing.addEventListener("click", () => send(""));
   form.addEventListener("submit", (event) => {

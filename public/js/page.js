@@ -242,7 +242,9 @@ function startPage() {
     const module = await load("./correction.js");
     if (module === null || state !== "answer") return;
     find("#wrong").ariaExpanded = true;
-    module.openCorrection(correction, urlOf("api/corrections"), texts, history.now, (outcome) => {
+    const strokes = history.now;
+    module.openCorrection(correction, urlOf("api/corrections"), texts, strokes, (outcome) => {
+      if (history.now !== strokes || live !== null) return; // drawn on meanwhile
       if (outcome.kind === "answer") {
         settle("answer", thanks, answer);
         ink.focus({ preventScroll: true });

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import begin_stroke, draw, message, open_correction, wait_for
+from tests.browser.acts import (
+    begin_stroke,
+    draw,
+    hold,
+    message,
+    open_correction,
+    state_of,
+    wait_for,
+)
 from tests.browser.conftest import Tabs, serving_teachable
 from tests.browser.pens import Drawing
 from tests.serving import Site
@@ -122,6 +130,39 @@ def test_drawing_on_ends_a_correction_which_would_be_of_the_older_drawing(
     open_correction(page)
     begin_stroke(page)
     assert page.is_hidden("#correction")
+
+
+def test_a_correction_on_its_way_is_not_sent_twice(
+    teachable: Site, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = opened(tabs, teachable, digits[0])
+    held = hold(page, "**/api/corrections")
+    open_correction(page)
+    page.keyboard.type("7")
+    for _ in range(3):
+        page.keyboard.press("Enter")
+    page.click("text=It was no digit")
+    page.wait_for_timeout(100)
+    assert len(held) == 1
+    held[0].continue_()
+    page.get_by_text("Thank you.").wait_for()
+
+
+def test_thanks_do_not_come_into_the_drawing_that_follows(
+    teachable: Site, kept: Path, tabs: Tabs, digits: list[Drawing]
+) -> None:
+    page = opened(tabs, teachable, digits[0])
+    held = hold(page, "**/api/corrections")
+    open_correction(page)
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    begin_stroke(page)
+    with page.expect_response("**/api/corrections"):
+        held[0].continue_()
+    page.wait_for_timeout(100)
+    assert state_of(page) == "outdated"
+    assert "Thank you." not in message(page)
+    assert [line["label"] for line in lines(kept)] == ["7"]
 
 
 def opened(tabs: Tabs, site: Site, drawing: Drawing) -> "Page":
